@@ -1,0 +1,12 @@
+/** What the package exports: the commands as functions, for programs that embed them. */
+export { backup, type BackupOptions } from './commands/backup.js'
+export { check, type Finding } from './commands/check.js'
+export type { CommandContext } from './commands/context.js'
+export { list, type ClusterBackups } from './commands/list.js'
+export { restore, type RestoreOptions, type RestoreResult } from './commands/restore.js'
+export { show, type ShownBackup } from './commands/show.js'
+export { walFetch } from './commands/wal-fetch.js'
+export { walPush } from './commands/wal-push.js'
+export { makeSettings, type SettingValues, type Settings } from './config/settings.js'
+export { ExistsError, NotFoundError, ToolError, type ErrorCode } from './errors.js'
+export { silent, type Report, type ReportEvent } from './report.js'

@@ -1,0 +1,68 @@
+/**
+ * Cuts the files of a backup into archives: each file once, sizes bounded, the largest archives first so that all
+ * threads end together. `global/pg_control` is not planned here: it is read after everything else (E7).
+ */
+import { compressedBound } from '../streams/zstd-compress.js'
+import { TAR_END_BYTES, tarHeaderBound } from '../streams/tar-header.js'
+import type { FileTable } from './file-table.js'
+
+/** A frame holds at most this many uncompressed bytes (format rule 5). */
+export const FRAME_BYTES = 8 * 1024 * 1024
+/** Files from this size on begin a frame of their own right after their header (format rule 5). */
+export const OWN_FRAMES_BYTES = 1024 * 1024
+
+/** The files of one archive, by their row in the table. */
+export interface ArchivePlan {
+  rows: Uint32Array
+  /** Upper bound of the uncompressed tar in bytes. */
+  tarBytes: number
+}
+
+/** Limits of {@link planArchives}. */
+export interface PlanOptions {
+  /** Archives are closed when they would pass this many bytes; a larger file gets an archive of its own. */
+  targetBytes: number
+  /** Most files of one archive: bounds the job that a thread is sent, and its result. */
+  maxFiles?: number
+}
+
+/** A size of archives that keeps `jobs` threads busy to the end: 16 rounds, but neither tiny nor huge objects. */
+export function archiveTargetBytes(totalBytes: number, jobs: number): number {
+  const MiB = 1024 * 1024
+  return Math.min(Math.max(Math.ceil(totalBytes / (jobs * 16)), 32 * MiB), 1024 * MiB)
+}
+
+/** Plans archives over all rows of the table, in walk order within an archive, largest archive first. */
+export function planArchives(files: FileTable, options: PlanOptions): ArchivePlan[] {
+  const maxFiles = options.maxFiles ?? 10_000
+  const plans: ArchivePlan[] = []
+  let rows: number[] = []
+  let tarBytes = TAR_END_BYTES
+  const close = (): void => {
+    if (rows.length > 0) plans.push({ rows: Uint32Array.from(rows), tarBytes })
+    rows = []
+    tarBytes = TAR_END_BYTES
+  }
+  for (let row = 0; row < files.length; row++) {
+    const member = memberBytes(files.pathLength(row), files.size(row))
+    if (member + TAR_END_BYTES >= options.targetBytes) {
+      plans.push({ rows: Uint32Array.of(row), tarBytes: member + TAR_END_BYTES })
+      continue
+    }
+    if (tarBytes + member > options.targetBytes || rows.length === maxFiles) close()
+    rows.push(row)
+    tarBytes += member
+  }
+  close()
+  return plans.sort((a, b) => b.tarBytes - a.tarBytes)
+}
+
+/** Most bytes that a tar of those members can take. */
+export function memberBytes(pathLength: number, size: number): number {
+  return tarHeaderBound(pathLength) + Math.ceil(size / 512) * 512
+}
+
+/** Most bytes that the object of an archive can have: decides the part size, so that 10,000 parts are never met (O2). */
+export function objectBound(tarBytes: number, members: number): number {
+  return compressedBound(tarBytes, Math.ceil(tarBytes / FRAME_BYTES) + 2 * members + 2)
+}

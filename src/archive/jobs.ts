@@ -1,0 +1,122 @@
+/**
+ * What is sent to a worker thread and what comes back: plain data. Names are byte strings (latin1, one character a
+ * byte), since names of files are bytes and plain strings cross threads cheaply.
+ */
+import type { ChecksumAlgorithm } from '../postgres/checksum.js'
+
+/** A member to pack. */
+export interface PackMember {
+  /** Row in the file table; -1 for a directory. */
+  index: number
+  type: 'file' | 'directory'
+  /** Relative to PGDATA (latin1). */
+  path: string
+  /** Bytes announced: cut to it, or padded to it with zeros (F1, F2). */
+  size: number
+  mode: number
+  uid: number
+  gid: number
+  mtimeMs: number
+  /** Segment number within the relation fork, or undefined for what is no relation file. */
+  relationSegment?: number | undefined
+  /** The body itself, for what was read already (pg_control). */
+  body?: Uint8Array
+}
+
+/** Pack these members into one archive. */
+export interface PackJob {
+  kind: 'pack'
+  /** Number of the archive within the backup. */
+  archive: number
+  key: string
+  /** PGDATA (latin1). */
+  dataDirectory: string
+  members: PackMember[]
+  /** Upper bound of the object in bytes. */
+  objectBound: number
+  checksumAlgorithm: ChecksumAlgorithm
+  compressionLevel: number
+  /** Verify page checksums (C2), where the cluster has them. */
+  pages?: { blockSize: number; segmentBlocks: number } | undefined
+}
+
+/** Corrupt pages of one file, as ranges of absolute block numbers. */
+export interface PageErrors {
+  /** latin1. */
+  path: string
+  pages: number
+  /** First and last block of each run, at most 100 runs. */
+  ranges: [number, number][]
+  /** Of the first corrupt page: what its header says, and what its content gives. */
+  first: { block: number; stored: number; computed: number; lsn: string }
+}
+
+/** A remark on one file that was packed all the same. */
+export interface FileRemark {
+  /** latin1. */
+  path: string
+  remark: string
+}
+
+/** What packing an archive gave. */
+export interface PackResult {
+  kind: 'packed'
+  archive: number
+  key: string
+  files: { index: number; offset: number; checksum: string; padded: boolean }[]
+  vanished: number[]
+  pageErrors: PageErrors[]
+  remarks: FileRemark[]
+  /** Bytes of the uncompressed tar. */
+  tarBytes: number
+  storedBytes: number
+  /** Of the stored object, hex. */
+  sha256: string
+}
+
+/** A file to write. */
+export interface ExtractFile {
+  /** latin1, relative to PGDATA. */
+  path: string
+  size: number
+  mode: number
+  uid: number
+  gid: number
+  /** Of its first byte in the uncompressed tar. */
+  offset: number
+  checksum: string
+}
+
+/** Write these files of one archive. */
+export interface ExtractJob {
+  kind: 'extract'
+  archive: number
+  key: string
+  /** Target directory (latin1). */
+  targetDirectory: string
+  /** In the order of their offsets. */
+  files: ExtractFile[]
+  checksumAlgorithm: ChecksumAlgorithm
+  /** Give files to their recorded owners (only root can). */
+  setOwner: boolean
+}
+
+/** What extracting an archive gave. */
+export interface ExtractResult {
+  kind: 'extracted'
+  archive: number
+  key: string
+  files: number
+  bytes: number
+}
+
+export type Job = PackJob | ExtractJob
+export type JobResult = PackResult | ExtractResult
+
+/** What a job is given besides its data. */
+export interface JobContext {
+  signal: AbortSignal
+  /** Adds to the bytes done; cheap enough for every frame. */
+  addProgress: (bytes: number) => void
+  onUploadStarted?: (upload: { key: string; uploadId: string }) => void
+}

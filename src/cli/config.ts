@@ -1,0 +1,78 @@
+/**
+ * Brings the sources of the settings together: defaults < configuration file < environment < flags. Every wrong value is
+ * named with its source. The only place that reads our own part of the environment.
+ */
+import { existsSync, readFileSync } from 'node:fs'
+import { isMap, isScalar, LineCounter, parseDocument } from 'yaml'
+import {
+  parseSetting,
+  SETTINGS,
+  settingsFrom,
+  type RawSettings,
+  type SettingName,
+  type Settings,
+} from '../config/settings.js'
+import { reasonOf, ToolError } from '../errors.js'
+
+const DEFAULT_FILES = ['pgsluice.yaml', '/etc/pgsluice/pgsluice.yaml']
+
+/** Flags by the name of their setting, and `config`. */
+export type Flags = Partial<Record<SettingName | 'config', string>>
+
+/** The effective settings. Throws ToolError `usage` or `configuration` with one line a mistake would need. */
+export function loadSettings(flags: Flags): Settings {
+  const parsed: RawSettings = {}
+  const take = (name: SettingName, value: unknown, source: string, code: 'usage' | 'configuration'): void => {
+    const result = parseSetting(name, value)
+    if ('problem' in result) {
+      throw new ToolError(code, `wrong value ${JSON.stringify(value)} for "${name}" (${source}): ${result.problem}`)
+    }
+    parsed[name] = result.value
+  }
+  const names = Object.keys(SETTINGS) as SettingName[]
+  const file = flags.config ?? process.env['PGSLUICE_CONFIG'] ?? DEFAULT_FILES.find((path) => existsSync(path))
+  if (file !== undefined) {
+    for (const { name, value, source } of readConfigFile(file)) take(name, value, source, 'configuration')
+  }
+  if (process.env['PGDATA']) take('pgdata', process.env['PGDATA'], 'PGDATA', 'configuration')
+  for (const name of names) {
+    const variable = `PGSLUICE_${name.replaceAll('-', '_').toUpperCase()}`
+    const value = process.env[variable]
+    if (value !== undefined && value !== '') take(name, value, variable, 'configuration')
+  }
+  for (const name of names) {
+    const value = flags[name]
+    if (value !== undefined) take(name, value, `--${name}`, 'usage')
+  }
+  return settingsFrom(parsed)
+}
+
+function readConfigFile(path: string): { name: SettingName; value: unknown; source: string }[] {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (cause) {
+    throw new ToolError('configuration', `could not read the configuration file "${path}": ${reasonOf(cause)}`, {
+      cause,
+    })
+  }
+  const lines = new LineCounter()
+  const document = parseDocument(text, { lineCounter: lines })
+  const [mistake] = document.errors
+  if (mistake)
+    throw new ToolError('configuration', `"${path}" is no valid YAML: ${mistake.message.split('\n')[0] ?? ''}`)
+  const { contents } = document
+  if (contents === null) return []
+  if (!isMap(contents))
+    throw new ToolError('configuration', `"${path}" must hold settings, one a line: "repository: s3://bucket/prefix"`)
+  return contents.items.map(({ key, value }) => {
+    const name = isScalar(key) ? String(key.value) : ''
+    const source = `${path}:${isScalar(key) && key.range ? lines.linePos(key.range[0]).line : 1}`
+    if (!(name in SETTINGS)) {
+      throw new ToolError('configuration', `unknown setting "${name}" (${source})`, {
+        hint: `There are: ${Object.keys(SETTINGS).join(', ')}.`,
+      })
+    }
+    return { name: name as SettingName, value: isScalar(value) ? value.value : undefined, source }
+  })
+}

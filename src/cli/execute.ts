@@ -1,0 +1,72 @@
+/** Runs one command: settings in, events and result out, exit code last of all. */
+import type { CommandContext } from '../commands/context.js'
+import type { Settings } from '../config/settings.js'
+import { loadSettings, type Flags } from './config.js'
+import { describeError, exitCodeOf, type ExitRules } from './exit.js'
+import { jsonReport } from './render-json.js'
+import { TextRenderer } from './render-text.js'
+import { signalToAbort } from './signals.js'
+
+/** How a command runs and what it prints. */
+export interface Execution<T> {
+  flags: Flags & { json?: boolean; quiet?: boolean }
+  rules?: ExitRules
+  /** Events go to stdout as JSON lines, too (with `--json`); else only the result does. */
+  streams?: boolean
+  run: (settings: Settings, context: CommandContext) => Promise<T>
+  /** What a person reads on stdout; undefined prints nothing. */
+  text?: (result: T) => string | undefined | Promise<string | undefined>
+  /** What a machine reads. Default: the result itself. */
+  json?: (result: T) => object
+  /** Default 0. */
+  exitCode?: (result: T) => number
+}
+
+/** Sets the exit code of the process; it is a failure until the very end. */
+export async function execute<T>(execution: Execution<T>): Promise<void> {
+  const { flags, rules = 'ordinary' } = execution
+  const renderer = new TextRenderer({
+    write: (text) => void process.stderr.write(text),
+    isTerminal: process.stderr.isTTY,
+    columns: () => process.stderr.columns,
+  })
+  const signal = signalToAbort(
+    (name) => {
+      renderer.line(`interrupted by ${name}: cleaning up (once more ends at once, and leaves what is there)`)
+    },
+    (code) => process.exit(rules === 'wal-push' ? 3 : code),
+  )
+  const writeOut = (text: string): void => void process.stdout.write(text)
+  try {
+    const settings = loadSettings(flags)
+    const events = flags.json && execution.streams ? jsonReport(writeOut) : renderer.report
+    const report = flags.quiet ? onlyWarnings(events) : events
+    const result = await execution.run(settings, { report, signal })
+    renderer.end()
+    if (flags.json) {
+      const document = execution.json ? execution.json(result) : (result as object)
+      writeOut(
+        execution.streams
+          ? `${JSON.stringify({ type: 'result', ...document })}\n`
+          : `${JSON.stringify(document, null, 2)}\n`,
+      )
+    } else {
+      const text = await execution.text?.(result)
+      if (text !== undefined) writeOut(`${text}\n`)
+    }
+    process.exitCode = execution.exitCode?.(result) ?? 0
+  } catch (error) {
+    renderer.end()
+    process.exitCode = exitCodeOf(error, rules)
+    const message = describeError(error)
+    if (flags.json && execution.streams)
+      writeOut(`${JSON.stringify({ type: 'error', message, exitCode: process.exitCode })}\n`)
+    process.stderr.write(`pgsluice: ${message}\n`)
+  }
+}
+
+function onlyWarnings(report: CommandContext['report']): CommandContext['report'] {
+  return (event) => {
+    if (event.type === 'warning' || event.type === 'page-errors-found') report(event)
+  }
+}

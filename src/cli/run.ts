@@ -1,0 +1,17 @@
+/** Parses the command line and runs what it says. */
+import { CommanderError } from 'commander'
+import { VERSION } from '../commands/version.js'
+import { EXIT_CODES, EXIT_FETCH_FAILED } from '../errors.js'
+import { createProgram } from './program.js'
+
+/** Runs one command line; sets `process.exitCode`. */
+export async function run(argv: readonly string[]): Promise<void> {
+  try {
+    await createProgram(VERSION).parseAsync([...argv])
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+    // help and version end with 0; commander has printed what was wrong with everything else
+    const wrongUsage = argv[2] === 'wal' && argv[3] === 'fetch' ? EXIT_FETCH_FAILED : EXIT_CODES.usage.exit
+    process.exitCode = error.exitCode === 0 ? 0 : wrongUsage
+  }
+}

@@ -1,0 +1,107 @@
+/** Results for people, on stdout. */
+import Table from 'cli-table3'
+import colors from 'picocolors'
+import type { Finding } from '../commands/check.js'
+import type { ClusterBackups } from '../commands/list.js'
+import type { ShownBackup } from '../commands/show.js'
+import { formatBytes, formatSeconds, formatTime } from './format.js'
+
+const PLAIN = {
+  chars: {
+    top: '',
+    'top-mid': '',
+    'top-left': '',
+    'top-right': '',
+    bottom: '',
+    'bottom-mid': '',
+    'bottom-left': '',
+    'bottom-right': '',
+    left: '',
+    'left-mid': '',
+    mid: '',
+    'mid-mid': '',
+    right: '',
+    'right-mid': '',
+    middle: '  ',
+  },
+  style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] },
+}
+
+function table(rows: string[][], rightAligned: number[] = []): string {
+  const colAligns = (rows[0] ?? []).map((_, index) =>
+    rightAligned.includes(index) ? ('right' as const) : ('left' as const),
+  )
+  const made = new Table({ ...PLAIN, colAligns })
+  made.push(...rows)
+  return made
+    .toString()
+    .split('\n')
+    .map((line) => line.trimEnd())
+    .join('\n')
+}
+
+/** The backups of each cluster. */
+export function listText(clusters: readonly ClusterBackups[]): string {
+  if (clusters.length === 0) return 'no cluster is stored here'
+  return clusters
+    .map(({ cluster, backups }) => {
+      const title = `${colors.bold(cluster.name)}${cluster.alias === undefined ? '' : ` (${cluster.alias})`}`
+      if (backups.length === 0) return `${title}\nno backup`
+      const head = ['ID', 'LABEL', 'ENDED', 'TOOK', 'SIZE', 'STORED', 'WAL', 'PAGES']
+      const rows = backups.map(({ id, label, stop, start, totals }) => [
+        id,
+        label,
+        formatTime(stop.time),
+        formatSeconds(totals.seconds),
+        formatBytes(totals.bytes),
+        formatBytes(totals.storedBytes),
+        start.segment === stop.segment ? start.segment : `${start.segment} - ${stop.segment.slice(8)}`,
+        totals.pageErrors === 0 ? 'ok' : colors.red(`${totals.pageErrors} corrupt`),
+      ])
+      return `${title}\n${table([head, ...rows], [3, 4, 5])}`
+    })
+    .join('\n\n')
+}
+
+/** One backup. */
+export function showText({ record, objects }: ShownBackup): string {
+  const { start, stop, totals } = record
+  const rows = [
+    ['id', record.id],
+    ['label', record.label],
+    ['cluster', record.cluster],
+    ['type', record.type],
+    ['PostgreSQL', `${Math.floor(record.postgresVersion / 10_000)}.${record.postgresVersion % 10_000}`],
+    ['started', `${formatTime(start.time)} at ${start.lsn}, timeline ${start.timeline}, ${start.segment}`],
+    ['stopped', `${formatTime(stop.time)} at ${stop.lsn}, timeline ${stop.timeline}, ${stop.segment}`],
+    ['took', formatSeconds(totals.seconds)],
+    ['size', `${formatBytes(totals.bytes)} in ${record.files.count} files and directories`],
+    ['stored', `${formatBytes(totals.storedBytes)} in ${record.objects.count} objects`],
+    ['data checksums', record.dataChecksums ? 'on' : 'off'],
+    ['file checksums', record.checksumAlgorithm],
+    ['written by', record.tool],
+    ...record.tablespaces.map(({ oid, location, inPlace }) => [
+      'tablespace',
+      `${oid} at ${location}${inPlace ? ' (in place)' : ''}`,
+    ]),
+    ['page errors', totals.pageErrors === 0 ? 'none' : colors.red(String(totals.pageErrors))],
+  ]
+  for (const line of objects) {
+    if (line.type === 'page-errors')
+      rows.push(['', `${line.pages} in "${line.path}" (${line.fork} fork), first at block ${line.first.block}`])
+    else if (line.type !== 'object')
+      rows.push([line.type, `"${line.path}"${line.reason === undefined ? '' : `: ${line.reason}`}`])
+  }
+  return table(rows)
+}
+
+/** The findings of a check. */
+export function checkText(findings: readonly Finding[]): string {
+  const marks = { ok: colors.green('ok     '), warning: colors.yellow('warning'), failure: colors.red('FAILURE') }
+  return findings
+    .map(
+      ({ about, result, message, hint }) =>
+        `${marks[result]}  ${about}: ${message}${hint === undefined ? '' : `\n         HINT: ${hint}`}`,
+    )
+    .join('\n')
+}

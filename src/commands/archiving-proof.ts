@@ -1,0 +1,59 @@
+/**
+ * Proves that WAL of this server reaches this repository, before anything is copied (S11): a backup that fails at its
+ * end, for want of WAL, has cost its whole duration.
+ */
+import { ToolError } from '../errors.js'
+import { parseWalFileName } from '../postgres/wal-segment.js'
+import { archiverStatus, switchWal } from '../postgres/session/cluster.js'
+import type { Session } from '../postgres/session/connection.js'
+import type { Settings } from '../config/settings.js'
+import { awaitWalRange } from '../repository/wal-range.js'
+import type { Storage } from '../storage/storage.js'
+import type { CommandContext } from './context.js'
+
+/** Switches to a new segment and waits for the old one in the archive. Returns its name, or undefined without the right to switch. */
+export async function proveArchiving(
+  session: Session,
+  storage: Storage,
+  cluster: string,
+  options: Pick<Settings, 'archiveTimeoutMs'> & { walSegmentSize: number },
+  context: CommandContext,
+): Promise<string | undefined> {
+  let segment: string
+  try {
+    segment = await switchWal(session)
+  } catch (error) {
+    if (!(error instanceof ToolError) || error.hint?.includes('GRANT') !== true) throw error
+    context.report({
+      type: 'warning',
+      message: `could not prove that WAL is archived: ${error.message}`,
+      hint: error.hint,
+    })
+    return undefined
+  }
+  const file = parseWalFileName(segment)
+  if (file?.kind !== 'segment') throw new Error(`"${segment}" is no WAL segment`)
+  let reported = 0
+  await awaitWalRange(storage, cluster, {
+    timeline: file.timeline,
+    segments: [segment],
+    walSegmentSize: options.walSegmentSize,
+    timeoutMs: options.archiveTimeoutMs,
+    signal: context.signal,
+    probe: async () => {
+      const { lastFailedSegment, failedCount } = await archiverStatus(session)
+      if (failedCount > reported && lastFailedSegment !== undefined) {
+        if (reported > 0)
+          context.report({
+            type: 'warning',
+            message: `archive_command failed for "${lastFailedSegment}"; the server tries again`,
+          })
+        reported = failedCount
+      }
+    },
+    onWaiting: (missing, seconds) => {
+      context.report({ type: 'wal-awaited', segment, missing: missing.length, seconds })
+    },
+  })
+  return segment
+}

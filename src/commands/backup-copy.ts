@@ -1,0 +1,245 @@
+/** The copy: walk the data directory, plan archives, have them packed, pg_control last of all. */
+import { stat } from 'node:fs/promises'
+import { FileTable } from '../archive/file-table.js'
+import {
+  archiveTargetBytes,
+  memberBytes,
+  objectBound,
+  planArchives,
+  type ArchivePlan,
+} from '../archive/archive-plan.js'
+import type { PackJob, PackMember, PackResult } from '../archive/jobs.js'
+import type { Settings } from '../config/settings.js'
+import { readControlFile, type ControlFile } from '../postgres/control-file.js'
+import { walkDataDirectory, type DataEntry } from '../postgres/data-directory.js'
+import type { Tablespace } from '../postgres/session/cluster.js'
+import { archiveKey } from '../repository/layout.js'
+import { TAR_END_BYTES } from '../streams/tar-header.js'
+import type { WorkerPool } from '../workers/pool.js'
+import type { BackupSource } from './backup-source.js'
+import type { CommandContext } from './context.js'
+import { reportProgress } from './progress.js'
+
+/** Everything the walk found. */
+export interface Inventory {
+  files: FileTable
+  /** Parents before children; small beside the files. */
+  directories: DataEntry[]
+  tablespaces: DataEntry[]
+  skipped: { path: Buffer; reason: string }[]
+  totalBytes: number
+}
+
+/** What the copy gave. */
+export interface Copied {
+  archives: { name: string; size: number; sha256: string; members: number }[]
+  pageErrors: PackResult['pageErrors']
+  remarks: PackResult['remarks']
+  vanished: Buffer[]
+  storedBytes: number
+  /** Rows of the files in the order they lie in the archives, archive by archive. */
+  order: number[][]
+  /** As it was packed (E7). */
+  control: ControlFile
+}
+
+/** Path of the file that is read after every other (W12). */
+const PG_CONTROL = 'global/pg_control'
+
+/** Walks PGDATA and the tablespaces. */
+export async function takeInventory(
+  source: BackupSource,
+  tablespaces: readonly Tablespace[],
+  checksumBytes: number,
+  context: CommandContext,
+): Promise<Inventory> {
+  const { server, dataDirectory } = source
+  const inventory: Inventory = {
+    files: new FileTable(checksumBytes),
+    directories: [],
+    tablespaces: [],
+    skipped: [],
+    totalBytes: 0,
+  }
+  const entries = walkDataDirectory({
+    pgdata: dataDirectory,
+    major: server.major,
+    catalogVersion: server.catalogVersion,
+    tablespaces: tablespaces.map(({ oid, location }) => ({ oid, location, inPlace: !location.startsWith('/') })),
+    statsTempDirectory: server.statsTempDirectory,
+    signal: context.signal,
+  })
+  for await (const entry of entries) {
+    if (entry.kind === 'skipped') {
+      const reason = entry.reason ?? 'it is no regular file'
+      inventory.skipped.push({ path: entry.path, reason })
+      context.report({ type: 'warning', message: `"${entry.path.toString()}" is not part of the backup: ${reason}` })
+    } else if (entry.kind === 'directory') {
+      inventory.directories.push(entry)
+    } else if (entry.kind === 'tablespace-link') {
+      inventory.tablespaces.push(entry)
+    } else if (entry.path.toString('latin1') !== PG_CONTROL) {
+      inventory.files.add({ ...entry, relationSegment: entry.relation?.segment })
+      inventory.totalBytes += entry.size
+    }
+  }
+  return inventory
+}
+
+/** Packs everything, then pg_control in an archive of its own (W12, E7, F16). */
+export async function copyCluster(
+  source: BackupSource,
+  inventory: Inventory,
+  where: { cluster: string; id: string },
+  settings: Settings,
+  pool: WorkerPool,
+  jobs: number,
+  context: CommandContext,
+): Promise<Copied> {
+  const { files } = inventory
+  const plans = planArchives(files, { targetBytes: archiveTargetBytes(inventory.totalBytes, jobs) })
+  if (plans.length === 0) plans.push({ rows: new Uint32Array(), tarBytes: TAR_END_BYTES })
+  context.report({
+    type: 'backup-planned',
+    files: files.length + 1,
+    bytes: inventory.totalBytes,
+    archives: plans.length + 1,
+  })
+  const copied: Copied = {
+    archives: [],
+    pageErrors: [],
+    remarks: [],
+    vanished: [],
+    storedBytes: 0,
+    order: [],
+    control: source.control,
+  }
+  const common = {
+    kind: 'pack' as const,
+    dataDirectory: Buffer.from(source.dataDirectory).toString('latin1'),
+    checksumAlgorithm: settings.checksum,
+    compressionLevel: settings.compressionLevel,
+    pages: source.server.dataChecksums
+      ? { blockSize: source.server.blockSize, segmentBlocks: source.server.blocksPerSegment }
+      : undefined,
+  }
+  const key = (archive: number): string => archiveKey(where.cluster, where.id, archive)
+  function* packJobs(): Generator<PackJob> {
+    for (const [archive, plan] of plans.entries()) {
+      const directories = archive === 0 ? directoryMembers(inventory) : []
+      yield {
+        ...common,
+        archive,
+        key: key(archive),
+        members: [...directories, ...fileMembers(files, plan)],
+        objectBound: objectBound(
+          plan.tarBytes + directories.reduce((sum, { path }) => sum + memberBytes(path.length, 0), 0),
+          plan.rows.length + directories.length,
+        ),
+      }
+    }
+  }
+  const stopTelling = reportProgress(pool, 'backup', inventory.totalBytes, context.report)
+  try {
+    for await (const result of pool.run(packJobs(), context.signal)) {
+      if (result.kind === 'packed') take(copied, result, files, context)
+    }
+  } finally {
+    stopTelling()
+  }
+  // every other file of every archive has been read by now
+  const { bytes, control } = await readControlFile(source.dataDirectory)
+  copied.control = control
+  const archive = plans.length
+  const row = files.add({ ...(await controlEntry(source)), path: Buffer.from(PG_CONTROL), size: bytes.length })
+  inventory.totalBytes += bytes.length
+  const [member] = fileMembers(files, { rows: Uint32Array.of(row), tarBytes: 0 })
+  if (!member) throw new Error('pg_control has no row')
+  const job: PackJob = {
+    ...common,
+    archive,
+    key: key(archive),
+    members: [{ ...member, body: bytes }],
+    objectBound: objectBound(memberBytes(PG_CONTROL.length, bytes.length) + TAR_END_BYTES, 1),
+  }
+  for await (const result of pool.run([job], context.signal)) {
+    if (result.kind === 'packed') take(copied, result, files, context)
+  }
+  return copied
+}
+
+function take(copied: Copied, result: PackResult, files: FileTable, context: CommandContext): void {
+  for (const file of result.files) files.setPacked(result.archive, file)
+  for (const row of result.vanished) {
+    files.setVanished(row)
+    copied.vanished.push(files.walked(row).path)
+  }
+  copied.order[result.archive] = result.files.map(({ index }) => index)
+  copied.archives[result.archive] = {
+    name: result.key.slice(result.key.lastIndexOf('/') + 1),
+    size: result.storedBytes,
+    sha256: result.sha256,
+    members: result.files.length,
+  }
+  copied.storedBytes += result.storedBytes
+  copied.remarks.push(...result.remarks)
+  for (const { path, remark } of result.remarks) {
+    context.report({ type: 'warning', message: `"${Buffer.from(path, 'latin1').toString()}" ${remark}` })
+  }
+  for (const errors of result.pageErrors) {
+    copied.pageErrors.push(errors)
+    context.report({
+      type: 'page-errors-found',
+      path: Buffer.from(errors.path, 'latin1').toString(),
+      fork: forkOf(errors.path),
+      pages: errors.pages,
+      firstBlock: errors.first.block,
+      ranges: errors.ranges
+        .slice(0, 5)
+        .map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`))
+        .join(', '),
+    })
+  }
+  const bytes = result.files.reduce((sum, { index }) => sum + files.size(index), 0)
+  context.report({
+    type: 'archive-packed',
+    key: result.key,
+    files: result.files.length,
+    bytes,
+    storedBytes: result.storedBytes,
+  })
+}
+
+/** The fork of a relation file (C7: a wrong page of a free space or visibility map is repaired by the server). */
+export function forkOf(path: string): string {
+  return /_(fsm|vm|init)(\.\d+)?$/.exec(path)?.[1] ?? 'main'
+}
+
+function directoryMembers(inventory: Inventory): PackMember[] {
+  return [...inventory.directories, ...inventory.tablespaces]
+    .map(({ path, mode, uid, gid, mtimeMs }) => ({
+      index: -1,
+      type: 'directory' as const,
+      path: path.toString('latin1'),
+      size: 0,
+      mode,
+      uid,
+      gid,
+      mtimeMs,
+    }))
+    .sort((a, b) => (a.path < b.path ? -1 : 1))
+}
+
+function fileMembers(files: FileTable, plan: ArchivePlan): PackMember[] {
+  return [...plan.rows].map((index) => {
+    const file = files.walked(index)
+    return { ...file, index, type: 'file' as const, path: file.path.toString('latin1') }
+  })
+}
+
+async function controlEntry(
+  source: BackupSource,
+): Promise<{ mode: number; uid: number; gid: number; mtimeMs: number }> {
+  const { mode, uid, gid, mtimeMs } = await stat(`${source.dataDirectory}/${PG_CONTROL}`)
+  return { mode: mode & 0o7777, uid, gid, mtimeMs }
+}

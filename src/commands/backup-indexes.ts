@@ -1,0 +1,171 @@
+/** What is written once all archives are: label, map, configuration files, PostgreSQL's manifest, and the two indexes. */
+import { readFile } from 'node:fs/promises'
+import { basename, relative } from 'node:path'
+import { reasonOf } from '../errors.js'
+import { ManifestWriter } from '../postgres/manifest-writer.js'
+import type { StoppedBackup } from '../postgres/session/backup-session.js'
+import { createObject, type CreatedObject } from '../repository/create-object.js'
+import { createFromStream } from '../repository/create-stream.js'
+import { formatMode, pathField, type IndexLine } from '../repository/files-index.js'
+import { createJsonLines } from '../repository/json-lines.js'
+import {
+  BACKUP_LABEL,
+  BACKUP_MANIFEST,
+  basePrefix,
+  CONFIG_FOLDER,
+  FILES_INDEX,
+  OBJECTS_INDEX,
+  TABLESPACE_MAP,
+} from '../repository/layout.js'
+import type { ObjectLine, ObjectsIndexLine } from '../repository/objects-index.js'
+import type { Storage } from '../storage/storage.js'
+import { createFileChecksum, type ChecksumAlgorithm } from '../postgres/checksum.js'
+import { forkOf, type Copied, type Inventory } from './backup-copy.js'
+import type { BackupSource } from './backup-source.js'
+import type { CommandContext } from './context.js'
+
+/** The small objects that hold the rest of the backup together. */
+export interface Indexes {
+  files: CreatedObject & { count: number }
+  objects: CreatedObject & { count: number }
+  /** Bytes of all objects, both indexes included. */
+  storedBytes: number
+}
+
+/** What is to be indexed. */
+export interface IndexInput {
+  cluster: string
+  id: string
+  source: BackupSource
+  inventory: Inventory
+  copied: Copied
+  stopped: StoppedBackup
+  startLsn: bigint
+  timeline: number
+  checksum: ChecksumAlgorithm
+  /** Configuration files as the server names them. */
+  configFiles: readonly string[]
+}
+
+/** Writes all of them; the record alone is missing then. */
+export async function writeIndexes(storage: Storage, input: IndexInput, context: CommandContext): Promise<Indexes> {
+  const prefix = basePrefix(input.cluster, input.id)
+  const { signal } = context
+  const small: CreatedObject[] = []
+  small.push(await createObject(storage, prefix + BACKUP_LABEL, input.stopped.labelFile, signal))
+  if (input.stopped.tablespaceMap) {
+    small.push(await createObject(storage, prefix + TABLESPACE_MAP, input.stopped.tablespaceMap, signal))
+  }
+  small.push(...(await storeConfigFiles(storage, prefix, input, context)))
+  small.push(await createFromStream(storage, prefix + BACKUP_MANIFEST, manifestChunks(input), signal))
+  const files = await createJsonLines(storage, prefix + FILES_INDEX, fileLines(input), signal)
+  const lines = [
+    ...input.copied.archives,
+    ...[...small, files].map((object) => ({ ...object, name: object.key.slice(prefix.length) })),
+  ]
+  const objects = await createJsonLines(storage, prefix + OBJECTS_INDEX, objectLines(lines, input), signal)
+  const storedBytes = lines.reduce((sum, { size }) => sum + size, 0) + objects.size
+  return { files, objects: { ...objects, count: lines.length }, storedBytes }
+}
+
+/** Configuration files that live outside PGDATA (W8). One that cannot be read is reported: it is no data. */
+async function storeConfigFiles(
+  storage: Storage,
+  prefix: string,
+  input: IndexInput,
+  context: CommandContext,
+): Promise<CreatedObject[]> {
+  const created: CreatedObject[] = []
+  const names = new Set<string>()
+  for (const path of input.configFiles) {
+    if (!relative(input.source.dataDirectory, path).startsWith('..')) continue
+    let name = basename(path)
+    for (let n = 2; names.has(name); n++) name = `${n}-${basename(path)}`
+    names.add(name)
+    try {
+      const body = await readFile(path)
+      created.push(await createObject(storage, `${prefix}${CONFIG_FOLDER}${name}`, body, context.signal))
+    } catch (error) {
+      if (!(error instanceof Error && 'syscall' in error)) throw error
+      context.report({ type: 'warning', message: `"${path}" is not part of the backup: ${reasonOf(error)}` })
+    }
+  }
+  return created
+}
+
+/** PostgreSQL's own manifest, in its format of that version (E13). */
+async function* manifestChunks(input: IndexInput): AsyncGenerator<Buffer> {
+  const { server } = input.source
+  const version = server.major >= 17 ? 2 : 1
+  const writer = new ManifestWriter({ version, systemIdentifier: version === 2 ? server.systemIdentifier : undefined })
+  let text = writer.start()
+  const small = (path: string, bytes: Buffer): string => {
+    const checksum = createFileChecksum(input.checksum)
+    checksum.update(bytes)
+    const mtimeMs = input.stopped.stopTime.getTime()
+    return writer.file({
+      path: Buffer.from(path),
+      size: bytes.length,
+      mtimeMs,
+      checksum: { algorithm: input.checksum, hex: checksum.digest() },
+    })
+  }
+  const { files } = input.inventory
+  for (const rows of input.copied.order) {
+    for (const row of rows) {
+      const file = files.walked(row)
+      const packed = files.packed(row)
+      if (!packed) continue
+      text += writer.file({ ...file, checksum: { algorithm: input.checksum, hex: packed.checksum } })
+      if (text.length > 60_000) {
+        yield Buffer.from(text)
+        text = ''
+      }
+    }
+  }
+  text += small(BACKUP_LABEL, input.stopped.labelFile)
+  if (input.stopped.tablespaceMap) text += small(TABLESPACE_MAP, input.stopped.tablespaceMap)
+  text += writer.finish([{ timeline: input.timeline, startLsn: input.startLsn, endLsn: input.stopped.stopLsn }])
+  yield Buffer.from(text)
+}
+
+function* fileLines(input: IndexInput): Generator<IndexLine> {
+  const { files, directories, tablespaces } = input.inventory
+  const byPath = [...directories].sort((a, b) => a.path.compare(b.path))
+  for (const tablespace of tablespaces) {
+    const { path, mode, uid, gid, target } = tablespace
+    const oid = Number(path.toString('latin1').split('/')[1])
+    const location = target?.toString() ?? path.toString()
+    const inPlace = target === undefined ? { inPlace: true as const } : {}
+    yield { type: 'tablespace', ...pathField(path), oid, location, mode: formatMode(mode), uid, gid, ...inPlace }
+  }
+  for (const { path, mode, uid, gid } of byPath)
+    yield { type: 'directory', ...pathField(path), mode: formatMode(mode), uid, gid }
+  for (const rows of input.copied.order) {
+    for (const row of rows) {
+      const { path, size, mode, uid, gid, mtimeMs } = files.walked(row)
+      const packed = files.packed(row)
+      if (!packed) continue
+      const { archive, offset, checksum, padded } = packed
+      const mtime = new Date(mtimeMs).toISOString()
+      const line = { size, mode: formatMode(mode), uid, gid, mtime, archive, offset, checksum }
+      yield { type: 'file', ...pathField(path), ...line, ...(padded && { padded: true as const }) }
+    }
+  }
+}
+
+function* objectLines(objects: readonly Omit<ObjectLine, 'type'>[], input: IndexInput): Generator<ObjectsIndexLine> {
+  for (const { name, size, sha256, members } of objects) {
+    yield { type: 'object', name, size, sha256, ...(members !== undefined && { members }) }
+  }
+  for (const { path, ...errors } of input.copied.pageErrors) {
+    yield { type: 'page-errors', path: textOf(path), fork: forkOf(path), ...errors }
+  }
+  for (const { path, reason } of input.inventory.skipped) yield { type: 'skipped', path: path.toString(), reason }
+  for (const path of input.copied.vanished) yield { type: 'vanished', path: path.toString() }
+  for (const { path, remark } of input.copied.remarks) yield { type: 'remark', path: textOf(path), reason: remark }
+}
+
+function textOf(path: string): string {
+  return Buffer.from(path, 'latin1').toString()
+}

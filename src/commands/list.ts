@@ -1,0 +1,30 @@
+/** The backups of a repository, cluster by cluster. */
+import type { Settings } from '../config/settings.js'
+import type { BackupRecord } from '../repository/backup-record.js'
+import { listBackups } from '../repository/catalog.js'
+import { findCluster, listClusters, type ClusterIdentity } from '../repository/identity.js'
+import type { CommandContext } from './context.js'
+import { openToRead } from './open-repository.js'
+
+/** Backups of one cluster, oldest first. */
+export interface ClusterBackups {
+  cluster: ClusterIdentity
+  backups: BackupRecord[]
+}
+
+/** Lists the backups of the named cluster, or of all. */
+export async function list(settings: Settings, context: CommandContext): Promise<ClusterBackups[]> {
+  const { storage } = await openToRead(settings)
+  try {
+    const { signal } = context
+    const clusters =
+      settings.cluster === undefined
+        ? await listClusters(storage, signal)
+        : [await findCluster(storage, settings.cluster, signal)]
+    const result: ClusterBackups[] = []
+    for (const cluster of clusters) result.push({ cluster, backups: await listBackups(storage, cluster.name, signal) })
+    return result
+  } finally {
+    storage.close()
+  }
+}

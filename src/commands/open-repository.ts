@@ -1,0 +1,74 @@
+/** Opens the repository as the settings say, and as its store was found able to be written. */
+import { ToolError } from '../errors.js'
+import type { Resources } from '../config/resources.js'
+import type { Settings } from '../config/settings.js'
+import { readProfile, writeProfile } from '../repository/profile.js'
+import { inspectStorage } from '../storage/inspect.js'
+import { openStorage } from '../storage/open-storage.js'
+import type { StorageOptions } from '../storage/storage-options.js'
+import type { Storage } from '../storage/storage.js'
+
+/** An open repository. */
+export interface OpenRepository {
+  storage: Storage
+  /** To open the same storage in another thread. */
+  options: StorageOptions
+}
+
+/** The storage options that the settings make. Throws ToolError `usage` where no repository is named. */
+export function storageOptions(settings: Settings, resources?: Resources): StorageOptions {
+  if (settings.repository === undefined) {
+    throw new ToolError('usage', 'no repository is named', {
+      hint: 'Give --repository s3://bucket/prefix, or set PGSLUICE_REPOSITORY.',
+    })
+  }
+  return {
+    url: settings.repository,
+    endpoint: settings.endpoint,
+    region: settings.region,
+    profile: settings.profile,
+    pathStyle: settings.pathStyle,
+    requestTimeoutMs: settings.requestTimeoutMs,
+    maxAttempts: settings.maxAttempts,
+    partSizeBytes: resources?.partSizeBytes,
+    partsInFlight: resources?.partsInFlight,
+  }
+}
+
+/** Opens the repository to read from it: nothing of how it is written matters. */
+export async function openToRead(settings: Settings): Promise<OpenRepository> {
+  const options = storageOptions(settings)
+  return { storage: await openStorage(options), options }
+}
+
+/**
+ * Opens the repository to write to it. The newest profile says what the store can do; a store that was never probed is
+ * probed now, once, and the finding is kept (O6).
+ */
+export async function openToWrite(
+  settings: Settings,
+  resources?: Resources,
+  signal?: AbortSignal,
+): Promise<OpenRepository> {
+  const options = storageOptions(settings, resources)
+  const storage = await openStorage(options)
+  try {
+    let abilities = await readProfile(storage, signal)
+    if (!abilities) {
+      const inspection = await inspectStorage(storage, { signal })
+      const failed = inspection.probes.find(({ name, result }) => name === 'write' && result !== 'yes')
+      if (failed)
+        throw new ToolError('storage', `could not write to "${storage.url}": ${failed.detail ?? 'no reason given'}`)
+      abilities = inspection.abilities
+      await writeProfile(storage, abilities, new Date(), signal)
+    }
+    if (abilities.createOnlyPut && abilities.createOnlyMultipart && abilities.checksumHeaders)
+      return { storage, options }
+    storage.close()
+    const known = { ...options, abilities }
+    return { storage: await openStorage(known), options: known }
+  } catch (error) {
+    storage.close()
+    throw error
+  }
+}

@@ -1,0 +1,327 @@
+/**
+ * Restore a base backup into a data directory, ready to recover to the end of the archive.
+ *
+ * Check everything, extract in parallel, verify while writing, settle the recovery, sync, and give pg_control its name
+ * last: a restore that was killed cannot be started (R6).
+ */
+import { createHash, type Hash } from 'node:crypto'
+import { open, readFile, rename, writeFile } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
+import { dirname, join } from 'node:path'
+import type { ExtractJob } from '../archive/jobs.js'
+import { planResources } from '../config/resources.js'
+import type { Settings } from '../config/settings.js'
+import { reasonOf, systemErrorCode, ToolError } from '../errors.js'
+import { applyToAutoConf, recoverySettings } from '../postgres/recovery-settings.js'
+import { formatTablespaceMap, parseTablespaceMap } from '../postgres/tablespace-map.js'
+import type { BackupRecord } from '../repository/backup-record.js'
+import { findBackup } from '../repository/catalog.js'
+import { readSmall } from '../repository/document.js'
+import { findCluster } from '../repository/identity.js'
+import {
+  archiveKey,
+  BACKUP_LABEL,
+  BACKUP_MANIFEST,
+  basePrefix,
+  CONFIG_FOLDER,
+  TABLESPACE_MAP,
+} from '../repository/layout.js'
+import type { Storage } from '../storage/storage.js'
+import { WorkerPool } from '../workers/pool.js'
+import type { CommandContext } from './context.js'
+import { openToRead, storageOptions } from './open-repository.js'
+import { reportProgress } from './progress.js'
+import { readRestorePlan, type RestorePlan } from './restore-plan.js'
+import { restoreCommand } from './restore-command.js'
+import { checkTarget, makeDirectories, removeMarker, undoRestore, type RestoreTarget } from './restore-target.js'
+import { syncTree } from './sync-tree.js'
+
+/** Name of pg_control until everything else is durable. */
+const UNNAMED_CONTROL = 'global/pg_control.pgsluice-restore'
+
+interface Owner {
+  uid: number
+  gid: number
+}
+
+/** Options of {@link restore}. */
+export interface RestoreOptions {
+  /** An id, the unique beginning of one, a label (its newest), or `latest`. Default `latest`. */
+  backup?: string | undefined
+  /** Empty, or not there yet. */
+  targetDirectory: string
+  /** Old location of a tablespace to its new one. */
+  tablespaceMapping?: ReadonlyMap<string, string> | undefined
+  /** `off`: the restored server archives nothing until told otherwise (A12). Default `off`. */
+  archiveMode?: 'off' | 'preserve' | undefined
+}
+
+/** What was restored. */
+export interface RestoreResult {
+  backup: BackupRecord
+  targetDirectory: string
+  bytes: number
+  seconds: number
+}
+
+/** Restores a backup. Whatever fails, the target is left as it was before. */
+export async function restore(
+  settings: Settings,
+  options: RestoreOptions,
+  context: CommandContext,
+): Promise<RestoreResult> {
+  const began = performance.now()
+  const resources = planResources(settings, availableParallelism())
+  const { storage } = await openToRead(settings)
+  try {
+    const cluster = await findCluster(storage, settings.cluster, context.signal)
+    const record = await findBackup(storage, cluster.name, options.backup ?? 'latest', context.signal)
+    context.report({ type: 'step', message: `restoring backup ${record.id} of ${cluster.name}` })
+    const plan = await readRestorePlan(storage, record, context.signal)
+    const command = restoreCommand(settings, cluster.name)
+    const target = await checkTarget({
+      targetDirectory: options.targetDirectory,
+      tablespaceMapping: options.tablespaceMapping ?? new Map(),
+      tablespaces: record.tablespaces,
+      versionDirectory: plan.versionDirectory,
+      bytes: plan.bytes,
+    })
+    const { files, bytes, archives } = plan
+    context.report({ type: 'restore-planned', id: record.id, files, bytes, archives })
+    const pool = new WorkerPool({
+      threads: resources.jobs,
+      storage: storageOptions(settings, resources),
+      graceMs: settings.requestTimeoutMs + 30_000,
+    })
+    try {
+      await writeCluster(storage, record, plan, target, command, options.archiveMode ?? 'off', pool, context)
+    } catch (error) {
+      await pool.close()
+      throw await undone(target, plan, error)
+    } finally {
+      await pool.close()
+    }
+    return {
+      backup: record,
+      targetDirectory: target.directory,
+      bytes,
+      seconds: Math.round((performance.now() - began) / 100) / 10,
+    }
+  } finally {
+    storage.close()
+  }
+}
+
+async function writeCluster(
+  storage: Storage,
+  record: BackupRecord,
+  plan: RestorePlan,
+  target: RestoreTarget,
+  command: string,
+  archiveMode: 'off' | 'preserve',
+  pool: WorkerPool,
+  context: CommandContext,
+): Promise<void> {
+  const { signal, report } = context
+  const setOwner = process.getuid?.() === 0
+  await makeDirectories(target, plan.directories, setOwner)
+  let files = 0
+  const stopTelling = reportProgress(pool, 'restore', plan.bytes, report)
+  try {
+    for await (const result of pool.run(extractJobs(storage, record, plan, target, setOwner, signal), signal)) {
+      if (result.kind !== 'extracted') continue
+      files += result.files
+      report({ type: 'archive-extracted', key: result.key, files: result.files, bytes: result.bytes })
+    }
+  } finally {
+    stopTelling()
+  }
+  if (files !== plan.files) throw new ToolError('damaged', `${files} files were written instead of ${plan.files}`)
+  await writeLabelAndSettings(storage, record, plan, target, command, archiveMode, setOwner, context)
+  report({ type: 'step', message: 'syncing to disk' })
+  await removeMarker(target)
+  let synced = await syncTree(target.directory, signal)
+  for (const location of target.locations.values()) synced += await syncTree(location, signal)
+  report({ type: 'restore-synced', files: synced })
+  await rename(join(target.directory, UNNAMED_CONTROL), join(target.directory, 'global/pg_control'))
+  await syncDirectories([
+    join(target.directory, 'global'),
+    dirname(target.directory),
+    ...[...target.locations.values()].map((place) => dirname(place)),
+  ])
+}
+
+/** Jobs, one an archive, as the index is read; paths and offsets were checked when the plan was made. */
+async function* extractJobs(
+  storage: Storage,
+  record: BackupRecord,
+  plan: RestorePlan,
+  target: RestoreTarget,
+  setOwner: boolean,
+  signal: AbortSignal,
+): AsyncGenerator<ExtractJob> {
+  for await (const { archive, files } of plan.readArchives(storage, signal)) {
+    yield {
+      kind: 'extract',
+      archive,
+      key: archiveKey(record.cluster, record.id, archive),
+      targetDirectory: Buffer.from(target.directory).toString('latin1'),
+      files: files.map((file) => (file.path === 'global/pg_control' ? { ...file, path: UNNAMED_CONTROL } : file)),
+      checksumAlgorithm: record.checksumAlgorithm,
+      setOwner,
+    }
+  }
+}
+
+async function writeLabelAndSettings(
+  storage: Storage,
+  record: BackupRecord,
+  plan: RestorePlan,
+  target: RestoreTarget,
+  command: string,
+  archiveMode: 'off' | 'preserve',
+  setOwner: boolean,
+  context: CommandContext,
+): Promise<void> {
+  const { signal } = context
+  const prefix = basePrefix(record.cluster, record.id)
+  const major = Math.floor(record.postgresVersion / 10_000)
+  const place = (name: string): string => join(target.directory, name)
+  const owner = setOwner ? await ownerOf(target) : undefined
+  const write = (name: string, content: Uint8Array | string): Promise<void> => writeOwned(place(name), content, owner)
+  const proven = (name: string): Promise<Buffer> => readProven(storage, prefix, name, plan, signal)
+  await write('backup_label', await proven(BACKUP_LABEL)) // byte for byte (R10)
+  if (target.locations.size > 0) {
+    // with the map in place the server makes all links anew by it: it must say where they are now (T3)
+    const map = parseTablespaceMap(await proven(TABLESPACE_MAP), major)
+    const moved = map.some(({ oid, location }) => target.locations.get(oid) !== location.toString())
+    if (!moved) await write('tablespace_map', await proven(TABLESPACE_MAP))
+    else {
+      const entries = map.map(({ oid, location }) => ({
+        oid,
+        location: Buffer.from(target.locations.get(oid) ?? location),
+      }))
+      await write('tablespace_map', formatTablespaceMap(entries, major))
+    }
+  }
+  await copyManifest(storage, prefix, place('backup_manifest'), plan, owner, signal)
+  const existing = await readFile(place('postgresql.auto.conf'), 'utf8').catch((error: unknown) => {
+    if (systemErrorCode(error) === 'ENOENT') return ''
+    throw error
+  })
+  const settings = recoverySettings({
+    restoreCommand: command,
+    targetTimeline: 'latest',
+    archiveMode,
+    majorVersion: major,
+  })
+  await write('postgresql.auto.conf', applyToAutoConf(existing, settings))
+  await write('recovery.signal', '')
+  await warnOfForeignConfiguration(storage, prefix, target, context)
+}
+
+/** A server configured outside PGDATA does not start from it alone (W8). */
+async function warnOfForeignConfiguration(
+  storage: Storage,
+  prefix: string,
+  target: RestoreTarget,
+  context: CommandContext,
+): Promise<void> {
+  const keys: string[] = []
+  for await (const { key } of storage.list(prefix + CONFIG_FOLDER, { signal: context.signal })) keys.push(key)
+  if (keys.length === 0) return
+  context.report({
+    type: 'warning',
+    message: `the configuration of this cluster lived outside its data directory "${target.directory}"`,
+    hint: `Copies are in the repository: ${keys.join(', ')}.`,
+  })
+}
+
+async function ownerOf(target: RestoreTarget): Promise<Owner> {
+  const file = await open(target.directory, 'r')
+  try {
+    return await file.stat()
+  } finally {
+    await file.close()
+  }
+}
+
+async function writeOwned(
+  path: string,
+  content: Uint8Array | string | AsyncIterable<Buffer>,
+  owner: Owner | undefined,
+): Promise<void> {
+  await writeFile(path, content, { mode: 0o600 })
+  if (!owner) return
+  const file = await open(path, 'r')
+  try {
+    await file.chown(owner.uid, owner.gid)
+  } finally {
+    await file.close()
+  }
+}
+
+/** A small object of the backup, compared with its hash in the index (format rule 3). */
+async function readProven(
+  storage: Storage,
+  prefix: string,
+  name: string,
+  plan: RestorePlan,
+  signal: AbortSignal,
+): Promise<Buffer> {
+  const bytes = await readSmall(storage, prefix + name, signal)
+  checkHash(prefix + name, plan.hashes.get(name), createHash('sha256').update(bytes))
+  return bytes
+}
+
+function checkHash(key: string, expected: string | undefined, hash: Hash): void {
+  if (hash.digest('hex') !== expected)
+    throw new ToolError('damaged', `"${key}" is damaged: its SHA-256 is not the recorded one`)
+}
+
+/** The manifest grows with the number of files, so it passes through. */
+async function copyManifest(
+  storage: Storage,
+  prefix: string,
+  path: string,
+  plan: RestorePlan,
+  owner: Owner | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const key = prefix + BACKUP_MANIFEST
+  const hash = createHash('sha256')
+  const body = await storage.get(key, { signal })
+  async function* hashed(): AsyncGenerator<Buffer> {
+    for await (const chunk of body) {
+      hash.update(chunk as Buffer)
+      yield chunk as Buffer
+    }
+  }
+  await writeOwned(path, hashed(), owner)
+  checkHash(key, plan.hashes.get(BACKUP_MANIFEST), hash)
+}
+
+async function syncDirectories(paths: readonly string[]): Promise<void> {
+  for (const path of new Set(paths)) {
+    const directory = await open(path, 'r')
+    try {
+      await directory.sync()
+    } finally {
+      await directory.close()
+    }
+  }
+}
+
+/** The error of the restore, once the target is as it was; or both errors where even that failed. */
+async function undone(target: RestoreTarget, plan: RestorePlan, error: unknown): Promise<unknown> {
+  try {
+    await undoRestore(target, plan.versionDirectory)
+    return error
+  } catch (undoError) {
+    return new ToolError(
+      'file-system',
+      `the restore failed (${reasonOf(error)}), and "${target.directory}" could not be cleaned: ${reasonOf(undoError)}`,
+      { cause: error },
+    )
+  }
+}

@@ -1,0 +1,30 @@
+/** Sizes and durations as people write them. */
+
+const SIZE_UNITS: Readonly<Record<string, number>> = {
+  '': 1,
+  B: 1,
+  kB: 1000,
+  MB: 1000 ** 2,
+  GB: 1000 ** 3,
+  KiB: 1024,
+  MiB: 1024 ** 2,
+  GiB: 1024 ** 3,
+}
+
+const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, min: 60_000, h: 3_600_000, d: 86_400_000 }
+
+/** Bytes of `128MiB`, `1 GB` or `4096`; undefined for what is no size. */
+export function parseSize(text: string): number | undefined {
+  return parseQuantity(text, SIZE_UNITS)
+}
+
+/** Milliseconds of `30s`, `10min` or `500ms`; undefined for what is no duration. A unit is required. */
+export function parseDuration(text: string): number | undefined {
+  return parseQuantity(text, DURATION_UNITS)
+}
+
+function parseQuantity(text: string, units: Readonly<Record<string, number>>): number | undefined {
+  const match = /^(\d+(?:\.\d+)?) ?([A-Za-z]*)$/.exec(text.trim())
+  const factor = match?.[2] === undefined ? undefined : units[match[2]]
+  return factor === undefined ? undefined : Math.round(Number(match?.[1]) * factor)
+}

@@ -1,0 +1,58 @@
+/**
+ * How much a run may use: threads and buffers from the memory it is allowed.
+ *
+ *     memory = 80 MiB (the process itself, its JavaScript heap and the SDK)
+ *            + jobs × (50 MiB (a thread with its own SDK) + 8 MiB (one frame) + parts in flight × part size)
+ *
+ * The figures were measured (docs/performance.md); a test holds the whole process to them.
+ */
+import { ToolError } from '../errors.js'
+import { DEFAULT_MEMORY_BYTES, type Settings } from './settings.js'
+
+const MiB = 1024 * 1024
+const BASE_BYTES = 80 * MiB
+const THREAD_BYTES = 50 * MiB
+const FRAME_BYTES = 8 * MiB
+
+/** What a run is given. */
+export interface Resources {
+  /** Worker threads. */
+  jobs: number
+  partSizeBytes: number
+  partsInFlight: number
+}
+
+/** Bytes of one thread with its buffers. */
+function threadBytes(partSizeBytes: number, partsInFlight: number): number {
+  return THREAD_BYTES + FRAME_BYTES + partsInFlight * partSizeBytes
+}
+
+/**
+ * Threads and buffers: as many as there are cores, unless the memory allows fewer. Throws ToolError `usage` where jobs
+ * and memory were both set and contradict each other.
+ */
+export function planResources(settings: Pick<Settings, 'jobs' | 'memoryBytes'>, cores: number): Resources {
+  const memory = settings.memoryBytes ?? DEFAULT_MEMORY_BYTES
+  for (const [partSizeBytes, partsInFlight] of [
+    [8 * MiB, 2],
+    [5 * MiB, 2],
+    [5 * MiB, 1],
+  ] as const) {
+    const allowed = Math.floor((memory - BASE_BYTES) / threadBytes(partSizeBytes, partsInFlight))
+    if (settings.jobs !== undefined && (settings.memoryBytes === undefined || settings.jobs <= allowed)) {
+      return { jobs: settings.jobs, partSizeBytes, partsInFlight }
+    }
+    if (settings.jobs === undefined && allowed >= Math.min(cores, 2)) {
+      return { jobs: Math.min(cores, allowed), partSizeBytes, partsInFlight }
+    }
+  }
+  if (settings.jobs === undefined) return { jobs: 1, partSizeBytes: 5 * MiB, partsInFlight: 1 }
+  const needed = Math.ceil((BASE_BYTES + settings.jobs * threadBytes(5 * MiB, 1)) / MiB)
+  throw new ToolError(
+    'usage',
+    `${settings.jobs} jobs need ${needed}MiB of memory, and --memory allows ${Math.floor(memory / MiB)}MiB`,
+    {
+      hint: 'Lower --jobs or raise --memory.',
+    },
+  )
+}

@@ -1,0 +1,186 @@
+/**
+ * The settings: their names, forms and defaults, for the command line, the environment, the configuration file and the
+ * programming interface alike. One name everywhere: `--part-size`, `PGSLUICE_PART_SIZE`, `part-size:`.
+ */
+import { z } from 'zod'
+import { ToolError } from '../errors.js'
+import { parseDuration, parseSize } from './quantities.js'
+
+const MiB = 1024 * 1024
+
+const text = (what: string): z.ZodType<string> =>
+  z.string({ error: `expected ${what}` }).min(1, { error: `expected ${what}` })
+
+const flag = z.union(
+  [z.boolean(), z.literal('true').transform(() => true), z.literal('false').transform(() => false)],
+  {
+    error: 'expected true or false',
+  },
+)
+
+function wholeNumber(from: number, to: number): z.ZodType<number> {
+  const error = `expected a whole number from ${from} to ${to}`
+  return z
+    .union([z.number(), z.string().regex(/^\d+$/).transform(Number)], { error })
+    .refine((value) => Number.isInteger(value) && value >= from && value <= to, { error })
+}
+
+function size(from: string, to: string): z.ZodType<number> {
+  const error = `expected a size from ${from} to ${to}, such as 128MiB`
+  const least = parseSize(from) ?? 0
+  const most = parseSize(to) ?? 0
+  return z
+    .union([z.number(), z.string().transform((value) => parseSize(value) ?? NaN)], { error })
+    .refine((value) => value >= least && value <= most, { error })
+}
+
+function duration(example: string): z.ZodType<number> {
+  const error = `expected a duration such as ${example}`
+  return z
+    .string({ error })
+    .transform((value) => parseDuration(value) ?? NaN)
+    .refine((value) => value > 0, { error })
+}
+
+/** Every setting by its name. What has no default is undefined until something sets it. */
+export const SETTINGS = {
+  repository: {
+    schema: text('s3://bucket/prefix or file:///path'),
+    placeholder: 'URL',
+    help: 'where the repository is: s3://bucket/prefix or file:///path',
+  },
+  cluster: {
+    schema: text('the name or alias of a cluster'),
+    placeholder: 'NAME',
+    help: 'which cluster of the repository, where neither the server nor PGDATA says',
+  },
+  endpoint: {
+    schema: z.url({ protocol: /^https?$/, error: 'expected an http:// or https:// URL' }),
+    placeholder: 'URL',
+    help: 'S3 endpoint, where it is not AWS (default: AWS_ENDPOINT_URL_S3 and the profile)',
+  },
+  region: {
+    schema: text('a region such as eu-central-1'),
+    placeholder: 'REGION',
+    help: 'S3 region (default: AWS_REGION and the profile)',
+  },
+  profile: {
+    schema: text('the name of a profile'),
+    placeholder: 'NAME',
+    help: 'profile of the AWS configuration files',
+  },
+  'path-style': {
+    schema: flag,
+    placeholder: 'BOOL',
+    help: 'address the bucket in the path (default: true where the endpoint is not AWS)',
+  },
+  'request-timeout': {
+    schema: duration('60s'),
+    placeholder: 'TIME',
+    help: 'longest wait for an answer, or for a connection that moves nothing (default: 60s)',
+  },
+  'max-attempts': { schema: wholeNumber(1, 100), placeholder: 'N', help: 'attempts of one request (default: 5)' },
+  jobs: {
+    schema: wholeNumber(1, 256),
+    placeholder: 'N',
+    help: 'worker threads (default: the cores, or what --memory allows)',
+  },
+  memory: {
+    schema: size('96MiB', '1024GiB'),
+    placeholder: 'SIZE',
+    help: 'memory of the whole process (default: 256MiB)',
+  },
+  'compression-level': { schema: wholeNumber(1, 19), placeholder: 'N', help: 'zstd level (default: 1)' },
+  checksum: {
+    schema: z.enum(['CRC32C', 'SHA256'], { error: 'expected CRC32C or SHA256' }),
+    placeholder: 'NAME',
+    help: "checksum of each file in PostgreSQL's manifest (default: CRC32C)",
+  },
+  'archive-timeout': {
+    schema: duration('10min'),
+    placeholder: 'TIME',
+    help: 'how long to wait for WAL to reach the archive (default: 10min)',
+  },
+  dbname: {
+    schema: text('a database name or connection string'),
+    placeholder: 'CONNINFO',
+    help: "database to connect to: a name, a connection string or a URI (default: PGDATABASE and the rest of libpq's environment)",
+  },
+  pgdata: {
+    schema: text('a directory'),
+    placeholder: 'DIR',
+    help: 'data directory of the server (default: what the server says; PGDATA)',
+  },
+} as const
+
+/** Name of a setting. */
+export type SettingName = keyof typeof SETTINGS
+
+/** Values as they came, by name. */
+export type RawSettings = Partial<Record<SettingName, unknown>>
+
+/** The effective settings. Sizes in bytes, durations in milliseconds. */
+export interface Settings {
+  readonly repository: string | undefined
+  readonly cluster: string | undefined
+  readonly endpoint: string | undefined
+  readonly region: string | undefined
+  readonly profile: string | undefined
+  readonly pathStyle: boolean | undefined
+  readonly requestTimeoutMs: number
+  readonly maxAttempts: number
+  readonly jobs: number | undefined
+  readonly memoryBytes: number | undefined
+  readonly compressionLevel: number
+  readonly checksum: 'CRC32C' | 'SHA256'
+  readonly archiveTimeoutMs: number
+  readonly dbname: string | undefined
+  readonly pgdata: string | undefined
+}
+
+/** Memory that the whole process may take where nothing is said. */
+export const DEFAULT_MEMORY_BYTES = 256 * MiB
+
+/** Parses one value; returns the value, or what would be right (`expected a whole number from 1 to 256`). */
+export function parseSetting(name: SettingName, value: unknown): { value: unknown } | { problem: string } {
+  const result = SETTINGS[name].schema.safeParse(value)
+  return result.success ? { value: result.data } : { problem: result.error.issues[0]?.message ?? 'wrong' }
+}
+
+/** The effective settings from values that {@link parseSetting} has parsed. */
+export function settingsFrom(parsed: RawSettings): Settings {
+  const take = <T>(name: SettingName): T | undefined => parsed[name] as T | undefined
+  return Object.freeze({
+    repository: take<string>('repository'),
+    cluster: take<string>('cluster'),
+    endpoint: take<string>('endpoint'),
+    region: take<string>('region'),
+    profile: take<string>('profile'),
+    pathStyle: take<boolean>('path-style'),
+    requestTimeoutMs: take<number>('request-timeout') ?? 60_000,
+    maxAttempts: take<number>('max-attempts') ?? 5,
+    jobs: take<number>('jobs'),
+    memoryBytes: take<number>('memory'),
+    compressionLevel: take<number>('compression-level') ?? 1,
+    checksum: take<'CRC32C' | 'SHA256'>('checksum') ?? 'CRC32C',
+    archiveTimeoutMs: take<number>('archive-timeout') ?? 600_000,
+    dbname: take<string>('dbname'),
+    pgdata: take<string>('pgdata'),
+  })
+}
+
+/** Values by the name of their setting, for programs: `{ repository: 's3://bucket/prefix', jobs: 4 }`. */
+export type SettingValues = Partial<Record<SettingName, string | number | boolean>>
+
+/** Settings for the programming interface. Throws ToolError `usage` for a value that is wrong. */
+export function makeSettings(values: SettingValues): Settings {
+  const parsed: RawSettings = {}
+  for (const [name, value] of Object.entries(values)) {
+    if (!(name in SETTINGS)) throw new ToolError('usage', `unknown setting "${name}"`)
+    const result = parseSetting(name as SettingName, value)
+    if ('problem' in result)
+      throw new ToolError('usage', `wrong value ${JSON.stringify(value)} for "${name}": ${result.problem}`)
+    parsed[name as SettingName] = result.value
+  }
+  return settingsFrom(parsed)
+}

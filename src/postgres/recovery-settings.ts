@@ -1,0 +1,132 @@
+/**
+ * The settings that make a restored cluster recover, and how they get into postgresql.auto.conf.
+ *
+ * That file is read last and wins over postgresql.conf. What a source cluster left in it, or in postgresql.conf, could
+ * add a second recovery target, end recovery early or connect the copy to the source's primary; so stale values are
+ * commented out here, and targets elsewhere are overridden (R11).
+ */
+import { ToolError } from '../errors.js'
+
+/** One line of a configuration file. */
+export interface Setting {
+  name: string
+  value: string
+}
+
+/** Where recovery ends. Only the end of the archive so far. */
+export interface RecoveryTarget {
+  kind: 'end-of-archive'
+}
+
+/** What the caller decides. */
+export interface RecoveryOptions {
+  /** The whole command, with `%f` and `%p`; its other words through {@link quoteShell}. */
+  restoreCommand: string
+  /** @default 'latest' */
+  targetTimeline?: 'latest' | number | undefined
+  /** @default the end of the archive */
+  target?: RecoveryTarget | undefined
+  /** `off` keeps a copy from archiving into its source's WAL archive (A12). */
+  archiveMode: 'off' | 'preserve'
+  majorVersion: number
+}
+
+/** Settings that are never carried over from the source: they belong to another recovery (R11). */
+const STALE_SETTINGS = [
+  'recovery_target',
+  'recovery_target_name',
+  'recovery_target_time',
+  'recovery_target_xid',
+  'recovery_target_lsn',
+  'recovery_target_inclusive',
+  'recovery_target_action',
+  'recovery_target_timeline',
+  'restore_command',
+  'primary_conninfo',
+  'primary_slot_name',
+  'recovery_end_command',
+  'archive_cleanup_command',
+  'promote_trigger_file',
+]
+
+/** Any two of these that are not empty keep the server from starting; empty ones override postgresql.conf (R11). */
+const TARGETS = [
+  'recovery_target',
+  'recovery_target_name',
+  'recovery_target_time',
+  'recovery_target_xid',
+  'recovery_target_lsn',
+]
+
+/** The oldest version whose recovery settings are ordinary settings and which this program supports (P10). */
+const FIRST_MAJOR = 13
+
+/**
+ * The settings for one recovery, in the order they are written. The timeline, whether the target is included and what
+ * happens at it are always explicit: empty values of these three are fatal (R11).
+ *
+ * @throws ToolError `usage` for a timeline that is none, or a version without these settings
+ */
+export function recoverySettings(options: RecoveryOptions): Setting[] {
+  const { restoreCommand, targetTimeline = 'latest', archiveMode, majorVersion } = options
+  if (majorVersion < FIRST_MAJOR) {
+    throw new ToolError('usage', `PostgreSQL ${majorVersion} is not supported`)
+  }
+  if (targetTimeline !== 'latest' && !(Number.isInteger(targetTimeline) && targetTimeline > 0)) {
+    throw new ToolError('usage', `invalid timeline ${targetTimeline}`)
+  }
+  const settings: Setting[] = [
+    { name: 'restore_command', value: restoreCommand },
+    ...TARGETS.map((name) => ({ name, value: '' })),
+    // Decimal: only file names are hexadecimal (I8).
+    { name: 'recovery_target_timeline', value: String(targetTimeline) },
+    { name: 'recovery_target_inclusive', value: 'on' },
+    // Without a target recovery ends with promotion whatever this says.
+    { name: 'recovery_target_action', value: 'promote' },
+  ]
+  if (archiveMode === 'off') settings.push({ name: 'archive_mode', value: 'off' })
+  return settings
+}
+
+/**
+ * The contents of postgresql.auto.conf with `settings` in force: stale values and earlier ones of the same settings are
+ * commented out with a remark, ours follow at the end. Everything else stays as it is.
+ *
+ * @throws ToolError `usage` for a value that no configuration file can hold
+ */
+export function applyToAutoConf(existing: string, settings: readonly Setting[]): string {
+  const replaced = new Set([...STALE_SETTINGS, ...settings.map(({ name }) => name)])
+  const kept = existing === '' || existing.endsWith('\n') ? existing : `${existing}\n`
+  const lines = kept.split('\n').map((line) => {
+    // As guc-file.l reads a line: a name in any case, then blanks or an equals sign.
+    const name = /^\s*([A-Za-z_][A-Za-z0-9_$]*)(?=[\s=])/.exec(line)?.[1]?.toLowerCase()
+    return name !== undefined && replaced.has(name) ? `# disabled when restored: ${line}` : line
+  })
+  const ours = settings.map(({ name, value }) => `${name} = ${quoteSetting(name, value)}\n`)
+  return `${lines.join('\n')}# written when restored\n${ours.join('')}`
+}
+
+/**
+ * One word of a restore_command: quoted for a POSIX shell, and with `%` doubled, since the server replaces `%f` and the
+ * like wherever they stand (R12).
+ *
+ * @throws ToolError `usage` for a word with a line break or NUL, which no setting can hold
+ */
+export function quoteShell(word: string): string {
+  refuseLineBreaks('a word of restore_command', word)
+  const doubled = word.replaceAll('%', '%%')
+  if (/^[A-Za-z0-9_\-+=:,.@/%]+$/.test(doubled)) return doubled
+  return `'${doubled.replaceAll("'", String.raw`'\''`)}'`
+}
+
+/** As escape_single_quotes_ascii() in quotes.c: quotes and backslashes doubled. */
+function quoteSetting(name: string, value: string): string {
+  refuseLineBreaks(name, value)
+  return `'${value.replaceAll('\\', String.raw`\\`).replaceAll("'", "''")}'`
+}
+
+function refuseLineBreaks(what: string, text: string): void {
+  if (/[\n\r\0]/.test(text)) {
+    throw new ToolError('usage', `${what} must not contain line breaks: ${JSON.stringify(text)}`)
+  }
+}

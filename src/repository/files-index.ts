@@ -1,0 +1,72 @@
+/**
+ * `files.jsonl.zst`: one line for every directory, tablespace and file of the cluster: where its bytes are, its
+ * checksum, and what no tar header can say (format rule 5).
+ */
+
+/** A directory to make. Directories come before everything else, parents before children. */
+export interface DirectoryLine extends PathField {
+  type: 'directory'
+  /** Octal text: `0700`. */
+  mode: string
+  uid: number
+  gid: number
+}
+
+/** A tablespace: a link in pg_tblspc and its location, or a plain directory where it lives in place (T5). */
+export interface TablespaceLine extends PathField {
+  type: 'tablespace'
+  oid: number
+  location: string
+  mode: string
+  uid: number
+  gid: number
+  inPlace?: true
+}
+
+/** A file. Lines of one archive follow one another, in the order of their offsets. */
+export interface FileLine extends PathField {
+  type: 'file'
+  size: number
+  mode: string
+  uid: number
+  gid: number
+  /** RFC 3339, UTC. */
+  mtime: string
+  /** Number of the archive that holds it. */
+  archive: number
+  /** Of its first byte in the uncompressed tar. */
+  offset: number
+  /** Hex, of the algorithm that the record names; CRC32C in the byte order of PostgreSQL's manifest. */
+  checksum: string
+  /** It had shrunk while it was read: the rest is zeros. */
+  padded?: true
+}
+
+/** `path` where it is UTF-8, else its bytes in hex. */
+interface PathField {
+  path?: string
+  pathHex?: string
+}
+
+export type IndexLine = DirectoryLine | TablespaceLine | FileLine
+
+/** The fields that carry a path of bytes. */
+export function pathField(path: Buffer): PathField {
+  const text = path.toString('utf8')
+  return Buffer.from(text, 'utf8').equals(path) ? { path: text } : { pathHex: path.toString('hex') }
+}
+
+/** The path of a line, as bytes. */
+export function pathOfLine(line: PathField): Buffer {
+  return line.pathHex === undefined ? Buffer.from(line.path ?? '', 'utf8') : Buffer.from(line.pathHex, 'hex')
+}
+
+/** Permission bits as octal text. */
+export function formatMode(mode: number): string {
+  return (mode & 0o7777).toString(8).padStart(4, '0')
+}
+
+/** Permission bits without setuid, setgid and sticky, which no file of a cluster has (F10). */
+export function parseMode(mode: string): number {
+  return parseInt(mode, 8) & 0o777
+}

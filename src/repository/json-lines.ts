@@ -1,0 +1,81 @@
+/** Indexes of a backup: zstd-compressed JSON lines, written and read as streams, proven by the hash in the record. */
+import { createHash } from 'node:crypto'
+import { reasonOf, ToolError } from '../errors.js'
+import type { Storage } from '../storage/storage.js'
+import { compressStream } from '../streams/zstd-stream.js'
+import { decompress } from '../streams/zstd-decompress.js'
+import type { CreatedObject } from './create-object.js'
+import { createFromStream } from './create-stream.js'
+
+const LEVEL = 3
+const CHUNK_BYTES = 64 * 1024
+const READ_BUFFER_BYTES = 1024 * 1024
+
+/** Writes one line an element. */
+export async function createJsonLines(
+  storage: Storage,
+  key: string,
+  lines: Iterable<object>,
+  signal?: AbortSignal,
+): Promise<CreatedObject & { count: number }> {
+  let count = 0
+  function* chunks(): Generator<Buffer> {
+    let text = ''
+    for (const line of lines) {
+      count++
+      text += JSON.stringify(line) + '\n'
+      if (text.length >= CHUNK_BYTES) {
+        yield Buffer.from(text)
+        text = ''
+      }
+    }
+    if (text !== '') yield Buffer.from(text)
+  }
+  const object = await createFromStream(storage, key, compressStream(chunks(), { level: LEVEL }), signal)
+  return { ...object, count }
+}
+
+/**
+ * Reads the lines back. Throws ToolError `damaged`, at the latest after the last line, where the stored bytes are not
+ * those that `sha256` names: nobody may act on the whole before the iteration has ended.
+ */
+export async function* readJsonLines(
+  storage: Storage,
+  key: string,
+  sha256: string,
+  signal?: AbortSignal,
+): AsyncGenerator<Record<string, unknown>, void, undefined> {
+  const hash = createHash('sha256')
+  const body = await storage.get(key, { signal })
+  async function* hashed(): AsyncGenerator<Uint8Array> {
+    for await (const chunk of body) {
+      hash.update(chunk as Buffer)
+      yield chunk as Buffer
+    }
+  }
+  let rest: Buffer = Buffer.alloc(0)
+  try {
+    for await (const bytes of decompress(hashed(), new Uint8Array(READ_BUFFER_BYTES), key)) {
+      const text = Buffer.concat([rest, bytes])
+      let start = 0
+      for (let end = text.indexOf(10); end >= 0; end = text.indexOf(10, start)) {
+        yield parseLine(text.toString('utf8', start, end), key)
+        start = end + 1
+      }
+      rest = text.subarray(start)
+    }
+  } finally {
+    body.destroy()
+  }
+  if (rest.length > 0) throw new ToolError('damaged', `"${key}" is damaged: it ends inside a line`)
+  if (hash.digest('hex') !== sha256)
+    throw new ToolError('damaged', `"${key}" is damaged: its SHA-256 is not the recorded one`)
+}
+
+function parseLine(line: string, key: string): Record<string, unknown> {
+  try {
+    return JSON.parse(line) as Record<string, unknown>
+  } catch (cause) {
+    throw new ToolError('damaged', `"${key}" is damaged: ${reasonOf(cause)}`, { cause })
+  }
+}

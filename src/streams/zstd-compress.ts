@@ -1,0 +1,95 @@
+/**
+ * Independent zstd frames, each with its content size and checksum, and the seek table that closes an object.
+ *
+ * A frame is compressed from one buffer straight into whatever room the caller has, without a copy of ours in
+ * between; where the room ends, the frame goes on in the next buffer. Plain `zstd -d` reads the result; the seek table
+ * is zstd's own seekable format in a skippable frame, which `zstd -d` passes over.
+ */
+import { zstd } from './zstd-binding.js'
+
+/** Sizes of one frame, as the seek table holds them. */
+export interface FrameSizes {
+  compressedSize: number
+  size: number
+}
+
+const SKIPPABLE_MAGIC = 0x184d2a5e
+const SEEKABLE_MAGIC = 0x8f92eab1
+
+/** A skippable frame around `content`; zstd readers pass over it. */
+export function skippableFrame(content: Uint8Array, magic: number = SKIPPABLE_MAGIC): Buffer {
+  const frame = Buffer.allocUnsafe(8 + content.length)
+  frame.writeUInt32LE(magic, 0)
+  frame.writeUInt32LE(content.length, 4)
+  frame.set(content, 8)
+  return frame
+}
+
+/** The seek table of zstd's seekable format, without per-frame checksums (every frame carries its own). */
+export function seekTable(frames: readonly FrameSizes[]): Buffer {
+  const table = Buffer.allocUnsafe(frames.length * 8 + 9)
+  frames.forEach(({ compressedSize, size }, index) => {
+    table.writeUInt32LE(compressedSize, index * 8)
+    table.writeUInt32LE(size, index * 8 + 4)
+  })
+  const footer = frames.length * 8
+  table.writeUInt32LE(frames.length, footer)
+  table.writeUInt8(0, footer + 4)
+  table.writeUInt32LE(SEEKABLE_MAGIC, footer + 5)
+  return skippableFrame(table)
+}
+
+/** An upper bound of what `size` bytes in `frames` frames can become, seek table included (ZSTD_COMPRESSBOUND). */
+export function compressedBound(size: number, frames: number): number {
+  return size + Math.ceil(size / 256) + frames * (256 + 8) + 64
+}
+
+/** Compresses one frame after the other with one reused context. */
+export class FrameCompressor {
+  readonly frames: FrameSizes[] = []
+  readonly #context
+  readonly #end: number
+  #source: Uint8Array = new Uint8Array(0)
+  #consumed = 0
+  #produced = 0
+  #open = false
+
+  constructor(options: { level: number }) {
+    const binding = zstd()
+    this.#context = new binding.CCtx()
+    this.#context.setParameter(binding.CParameter.compressionLevel, options.level)
+    this.#context.setParameter(binding.CParameter.checksumFlag, 1)
+    this.#end = binding.EndDirective.end
+  }
+
+  /** Whether a frame was begun that {@link drain} has not yet written to its end. */
+  get open(): boolean {
+    return this.#open
+  }
+
+  /** Begins a frame that holds exactly `source`, which must stay as it is until the frame is drained. */
+  begin(source: Uint8Array): void {
+    this.#context.setPledgedSrcSize(source.length)
+    this.#source = source
+    this.#consumed = 0
+    this.#produced = 0
+    this.#open = true
+  }
+
+  /** Writes as much of the open frame as `room` takes; returns the bytes written. */
+  drain(room: Uint8Array): number {
+    let written = 0
+    while (this.#open && written < room.length) {
+      const rest = this.#source.subarray(this.#consumed)
+      const [left, produced, consumed] = this.#context.compressStream2(room.subarray(written), rest, this.#end)
+      written += produced
+      this.#produced += produced
+      this.#consumed += consumed
+      if (left === 0) {
+        this.frames.push({ compressedSize: this.#produced, size: this.#source.length })
+        this.#open = false
+      }
+    }
+    return written
+  }
+}

@@ -1,0 +1,56 @@
+/**
+ * Decompression with back-pressure: nothing is decompressed before the consumer asks for it, so that an object full of
+ * zeros (64 KiB of it can become 2 GiB) never grows memory.
+ *
+ * An input that ends inside a frame, or holds no frame, is an error: a stream that ends early must never look like one
+ * that ended (V3). Skippable frames (the seek table, the head of a WAL object) are passed over by zstd itself.
+ */
+import type { DCtx } from 'zstd-napi/binding.js'
+import { reasonOf, ToolError } from '../errors.js'
+import { zstd } from './zstd-binding.js'
+
+/**
+ * Decompresses `source` into `buffer` again and again. Each frame starts at the buffer's beginning, so a frame that is
+ * no larger than the buffer arrives whole and at its (page-aligned) start. Throws ToolError `damaged`.
+ */
+export async function* decompress(
+  source: AsyncIterable<Uint8Array>,
+  buffer: Uint8Array,
+  name: string,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const context = new (zstd().DCtx)()
+  let filled = 0
+  let frameOpen = false
+  let seen = false
+  for await (const chunk of source) {
+    let input = chunk
+    let full = false
+    // With room left, zstd has written all it has; with the buffer full it may hold more, so ask again without input.
+    while (input.length > 0 || (frameOpen && full)) {
+      const [left, produced, consumed] = step(context, buffer.subarray(filled), input, name)
+      input = input.subarray(consumed)
+      filled += produced
+      full = filled === buffer.length
+      frameOpen = left !== 0
+      seen = true
+      if (filled > 0 && (full || !frameOpen)) {
+        yield buffer.subarray(0, filled)
+        filled = 0
+      }
+    }
+  }
+  if (frameOpen || !seen) {
+    throw new ToolError(
+      'damaged',
+      `could not decompress "${name}": ${seen ? 'it ends inside a zstd frame' : 'it is empty'}`,
+    )
+  }
+}
+
+function step(context: DCtx, room: Uint8Array, input: Uint8Array, name: string): [number, number, number] {
+  try {
+    return context.decompressStream(room, input)
+  } catch (cause) {
+    throw new ToolError('damaged', `could not decompress "${name}": ${reasonOf(cause)}`, { cause })
+  }
+}

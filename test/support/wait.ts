@@ -1,0 +1,16 @@
+/** Waiting for a condition in tests: ask again until it holds, never sleep and hope. */
+
+/** Asks `condition` until it returns something other than undefined or false; fails with `what` after the time. */
+export async function waitUntil<T>(
+  what: string,
+  condition: () => T | undefined | false | Promise<T | undefined | false>,
+  timeoutMs = 60_000,
+): Promise<T> {
+  const deadline = Date.now() + timeoutMs
+  for (;;) {
+    const result = await condition()
+    if (result !== undefined && result !== false) return result
+    if (Date.now() > deadline) throw new Error(`waited ${timeoutMs} ms in vain for ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
