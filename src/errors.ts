@@ -97,3 +97,8 @@ export function systemErrorCode(error: unknown): string | undefined {
   if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code
   return undefined
 }
+
+/** What made an operation end: the reason of the signal where the error is only the echo of an abort. */
+export function reasonOfAbort(error: unknown, signal: AbortSignal): unknown {
+  return signal.aborted && error instanceof Error && error.name === 'AbortError' ? signal.reason : error
+}

@@ -57,6 +57,9 @@ export function planArchives(files: FileTable, options: PlanOptions): ArchivePla
   return plans.sort((a, b) => b.tarBytes - a.tarBytes)
 }
 
+/** Most bytes that a tar without members can take. */
+export const EMPTY_TAR_BYTES = TAR_END_BYTES
+
 /** Most bytes that a tar of those members can take. */
 export function memberBytes(pathLength: number, size: number): number {
   return tarHeaderBound(pathLength) + Math.ceil(size / 512) * 512

@@ -122,8 +122,8 @@ export class ArchiveSource implements PartSource {
   }
 
   #advance(): void {
-    const { value, done } = this.#members.next()
-    this.#next = done ? undefined : value
+    const next = this.#members.next()
+    this.#next = next.done ? undefined : next.value
   }
 
   /** Fills the frame buffer from its start; returns the bytes, 0 after the end of the archive. */

@@ -27,12 +27,10 @@ export interface PackedFile {
   padded: boolean
 }
 
-const enum Status {
-  planned,
-  packed,
-  padded,
-  vanished,
-}
+const PLANNED = 0
+const PACKED = 1
+const PADDED = 2
+const VANISHED = 3
 
 /** Growing columns. Rows are numbered from 0 in the order they were added. */
 export class FileTable {
@@ -107,27 +105,27 @@ export class FileTable {
   setPacked(archive: number, file: PackedFile): void {
     this.#archive[file.index] = archive
     this.#offset[file.index] = file.offset
-    this.#status[file.index] = file.padded ? Status.padded : Status.packed
+    this.#status[file.index] = file.padded ? PADDED : PACKED
     this.#checksum.set(Buffer.from(file.checksum, 'hex'), file.index * this.#checksumBytes)
   }
 
   /** Notes that the file was gone when it was to be opened: it is no part of the backup (F4). */
   setVanished(row: number): void {
-    this.#status[row] = Status.vanished
+    this.#status[row] = VANISHED
   }
 
   /** Where the file was packed, or undefined where it vanished. Throws for a row that no archive accounted for. */
   packed(row: number): { archive: number; offset: number; checksum: string; padded: boolean } | undefined {
-    const status: Status = this.#status[row] ?? Status.planned
-    if (status === Status.vanished) return undefined
-    if (status === Status.planned) throw new Error(`no archive accounts for "${this.walked(row).path.toString()}"`)
+    const status = this.#status[row] ?? PLANNED
+    if (status === VANISHED) return undefined
+    if (status === PLANNED) throw new Error(`no archive accounts for "${this.walked(row).path.toString()}"`)
     const at = row * this.#checksumBytes
     const checksum = this.#checksum.subarray(at, at + this.#checksumBytes)
     return {
       archive: this.#archive[row] ?? 0,
       offset: this.#offset[row] ?? 0,
       checksum: Buffer.from(checksum).toString('hex'),
-      padded: status === Status.padded,
+      padded: status === PADDED,
     }
   }
 

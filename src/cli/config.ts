@@ -3,7 +3,7 @@
  * named with its source. The only place that reads our own part of the environment.
  */
 import { existsSync, readFileSync } from 'node:fs'
-import { isMap, isScalar, LineCounter, parseDocument } from 'yaml'
+import { parseConfigFile, type FileSetting } from '../config/config-file.js'
 import {
   parseSetting,
   SETTINGS,
@@ -47,7 +47,7 @@ export function loadSettings(flags: Flags): Settings {
   return settingsFrom(parsed)
 }
 
-function readConfigFile(path: string): { name: SettingName; value: unknown; source: string }[] {
+function readConfigFile(path: string): FileSetting[] {
   let text: string
   try {
     text = readFileSync(path, 'utf8')
@@ -56,23 +56,5 @@ function readConfigFile(path: string): { name: SettingName; value: unknown; sour
       cause,
     })
   }
-  const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines })
-  const [mistake] = document.errors
-  if (mistake)
-    throw new ToolError('configuration', `"${path}" is no valid YAML: ${mistake.message.split('\n')[0] ?? ''}`)
-  const { contents } = document
-  if (contents === null) return []
-  if (!isMap(contents))
-    throw new ToolError('configuration', `"${path}" must hold settings, one a line: "repository: s3://bucket/prefix"`)
-  return contents.items.map(({ key, value }) => {
-    const name = isScalar(key) ? String(key.value) : ''
-    const source = `${path}:${isScalar(key) && key.range ? lines.linePos(key.range[0]).line : 1}`
-    if (!(name in SETTINGS)) {
-      throw new ToolError('configuration', `unknown setting "${name}" (${source})`, {
-        hint: `There are: ${Object.keys(SETTINGS).join(', ')}.`,
-      })
-    }
-    return { name: name as SettingName, value: isScalar(value) ? value.value : undefined, source }
-  })
+  return parseConfigFile(text, path)
 }

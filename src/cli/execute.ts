@@ -1,8 +1,9 @@
 /** Runs one command: settings in, events and result out, exit code last of all. */
 import type { CommandContext } from '../commands/context.js'
 import type { Settings } from '../config/settings.js'
+import { EXIT_UNFINISHED, reasonOfAbort } from '../errors.js'
 import { loadSettings, type Flags } from './config.js'
-import { describeError, exitCodeOf, type ExitRules } from './exit.js'
+import { describeError, exitCodeOf, exitNow, setExitCode, type ExitRules } from './exit.js'
 import { jsonReport } from './render-json.js'
 import { TextRenderer } from './render-text.js'
 import { signalToAbort } from './signals.js'
@@ -34,7 +35,7 @@ export async function execute<T>(execution: Execution<T>): Promise<void> {
     (name) => {
       renderer.line(`interrupted by ${name}: cleaning up (once more ends at once, and leaves what is there)`)
     },
-    (code) => process.exit(rules === 'wal-push' ? 3 : code),
+    (code) => exitNow(rules === 'wal-push' ? EXIT_UNFINISHED : code),
   )
   const writeOut = (text: string): void => void process.stdout.write(text)
   try {
@@ -54,13 +55,14 @@ export async function execute<T>(execution: Execution<T>): Promise<void> {
       const text = await execution.text?.(result)
       if (text !== undefined) writeOut(`${text}\n`)
     }
-    process.exitCode = execution.exitCode?.(result) ?? 0
-  } catch (error) {
+    setExitCode(execution.exitCode?.(result) ?? 0)
+  } catch (failure) {
     renderer.end()
-    process.exitCode = exitCodeOf(error, rules)
+    const error = reasonOfAbort(failure, signal)
+    const exitCode = exitCodeOf(error, rules)
+    setExitCode(exitCode)
     const message = describeError(error)
-    if (flags.json && execution.streams)
-      writeOut(`${JSON.stringify({ type: 'error', message, exitCode: process.exitCode })}\n`)
+    if (flags.json && execution.streams) writeOut(`${JSON.stringify({ type: 'error', message, exitCode })}\n`)
     process.stderr.write(`pgsluice: ${message}\n`)
   }
 }

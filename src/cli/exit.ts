@@ -22,6 +22,16 @@ function ordinaryCode(error: unknown): number {
   return error instanceof ToolError ? EXIT_CODES[error.code].exit : EXIT_BUG
 }
 
+/** Sets what the process will end with once nothing is left to do. */
+export function setExitCode(code: number): void {
+  process.exitCode = code
+}
+
+/** Ends the process at once, whatever it is doing: the user asked twice. */
+export function exitNow(code: number): never {
+  process.exit(code)
+}
+
 /** What a person is told: the message, each cause that adds something, and the hint. A bug comes with its stack. */
 export function describeError(error: unknown): string {
   if (!(error instanceof ToolError)) {

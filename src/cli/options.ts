@@ -1,5 +1,5 @@
 /** Options that commands share, and the ends of their help. */
-import { Command, Option } from 'commander'
+import { Option, type Command } from 'commander'
 import { SETTINGS, type SettingName } from '../config/settings.js'
 import { EXIT_CODES, EXIT_FETCH_FAILED, EXIT_PAGE_ERRORS, ToolError } from '../errors.js'
 

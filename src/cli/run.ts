@@ -2,9 +2,10 @@
 import { CommanderError } from 'commander'
 import { VERSION } from '../commands/version.js'
 import { EXIT_CODES, EXIT_FETCH_FAILED } from '../errors.js'
+import { setExitCode } from './exit.js'
 import { createProgram } from './program.js'
 
-/** Runs one command line; sets `process.exitCode`. */
+/** Runs one command line; sets the exit code of the process. */
 export async function run(argv: readonly string[]): Promise<void> {
   try {
     await createProgram(VERSION).parseAsync([...argv])
@@ -12,6 +13,6 @@ export async function run(argv: readonly string[]): Promise<void> {
     if (!(error instanceof CommanderError)) throw error
     // help and version end with 0; commander has printed what was wrong with everything else
     const wrongUsage = argv[2] === 'wal' && argv[3] === 'fetch' ? EXIT_FETCH_FAILED : EXIT_CODES.usage.exit
-    process.exitCode = error.exitCode === 0 ? 0 : wrongUsage
+    setExitCode(error.exitCode === 0 ? 0 : wrongUsage)
   }
 }

@@ -1,6 +1,9 @@
-/** SIGINT, SIGTERM and SIGHUP become one AbortSignal; a second signal ends the process at once. */
+/** SIGINT, SIGTERM and SIGHUP become one AbortSignal; a second one ends the process at once. */
 import { constants } from 'node:os'
 import { ToolError } from '../errors.js'
+
+/** A terminal and the shell front pass the same signal on: repeats within this time are one signal. */
+const ONE_SIGNAL_MS = 1000
 
 /** The reason that an interrupted command rejects with. */
 export class InterruptedError extends ToolError {
@@ -14,10 +17,15 @@ export class InterruptedError extends ToolError {
 /** A signal that aborts when the process is told to end. `onFirst` is called then, before the clean-up. */
 export function signalToAbort(onFirst: (name: string) => void, exitNow: (code: number) => never): AbortSignal {
   const controller = new AbortController()
+  let first = 0
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
       const reason = new InterruptedError(name)
-      if (controller.signal.aborted) exitNow(reason.exitCode)
+      if (controller.signal.aborted) {
+        if (performance.now() - first > ONE_SIGNAL_MS) exitNow(reason.exitCode)
+        return
+      }
+      first = performance.now()
       onFirst(name)
       controller.abort(reason)
     })

@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises'
 import { FileTable } from '../archive/file-table.js'
 import {
   archiveTargetBytes,
+  EMPTY_TAR_BYTES,
   memberBytes,
   objectBound,
   planArchives,
@@ -10,11 +11,11 @@ import {
 } from '../archive/archive-plan.js'
 import type { PackJob, PackMember, PackResult } from '../archive/jobs.js'
 import type { Settings } from '../config/settings.js'
+import type { ChecksumAlgorithm } from '../postgres/checksum.js'
 import { readControlFile, type ControlFile } from '../postgres/control-file.js'
 import { walkDataDirectory, type DataEntry } from '../postgres/data-directory.js'
 import type { Tablespace } from '../postgres/session/cluster.js'
 import { archiveKey } from '../repository/layout.js'
-import { TAR_END_BYTES } from '../streams/tar-header.js'
 import type { WorkerPool } from '../workers/pool.js'
 import type { BackupSource } from './backup-source.js'
 import type { CommandContext } from './context.js'
@@ -50,12 +51,12 @@ const PG_CONTROL = 'global/pg_control'
 export async function takeInventory(
   source: BackupSource,
   tablespaces: readonly Tablespace[],
-  checksumBytes: number,
+  checksum: ChecksumAlgorithm,
   context: CommandContext,
 ): Promise<Inventory> {
   const { server, dataDirectory } = source
   const inventory: Inventory = {
-    files: new FileTable(checksumBytes),
+    files: new FileTable(checksum === 'SHA256' ? 32 : 4),
     directories: [],
     tablespaces: [],
     skipped: [],
@@ -98,7 +99,7 @@ export async function copyCluster(
 ): Promise<Copied> {
   const { files } = inventory
   const plans = planArchives(files, { targetBytes: archiveTargetBytes(inventory.totalBytes, jobs) })
-  if (plans.length === 0) plans.push({ rows: new Uint32Array(), tarBytes: TAR_END_BYTES })
+  if (plans.length === 0) plans.push({ rows: new Uint32Array(), tarBytes: EMPTY_TAR_BYTES })
   context.report({
     type: 'backup-planned',
     files: files.length + 1,
@@ -160,7 +161,7 @@ export async function copyCluster(
     archive,
     key: key(archive),
     members: [{ ...member, body: bytes }],
-    objectBound: objectBound(memberBytes(PG_CONTROL.length, bytes.length) + TAR_END_BYTES, 1),
+    objectBound: objectBound(memberBytes(PG_CONTROL.length, bytes.length) + EMPTY_TAR_BYTES, 1),
   }
   for await (const result of pool.run([job], context.signal)) {
     if (result.kind === 'packed') take(copied, result, files, context)

@@ -3,7 +3,6 @@ import { readFile } from 'node:fs/promises'
 import { basename, relative } from 'node:path'
 import { reasonOf } from '../errors.js'
 import { ManifestWriter } from '../postgres/manifest-writer.js'
-import type { StoppedBackup } from '../postgres/session/backup-session.js'
 import { createObject, type CreatedObject } from '../repository/create-object.js'
 import { createFromStream } from '../repository/create-stream.js'
 import { formatMode, pathField, type IndexLine } from '../repository/files-index.js'
@@ -20,8 +19,8 @@ import {
 import type { ObjectLine, ObjectsIndexLine } from '../repository/objects-index.js'
 import type { Storage } from '../storage/storage.js'
 import { createFileChecksum, type ChecksumAlgorithm } from '../postgres/checksum.js'
-import { forkOf, type Copied, type Inventory } from './backup-copy.js'
-import type { BackupSource } from './backup-source.js'
+import { forkOf } from './backup-copy.js'
+import type { FinishedBackup } from './backup-record-of.js'
 import type { CommandContext } from './context.js'
 
 /** The small objects that hold the rest of the backup together. */
@@ -32,38 +31,28 @@ export interface Indexes {
   storedBytes: number
 }
 
-/** What is to be indexed. */
-export interface IndexInput {
-  cluster: string
-  id: string
-  source: BackupSource
-  inventory: Inventory
-  copied: Copied
-  stopped: StoppedBackup
-  startLsn: bigint
-  timeline: number
-  checksum: ChecksumAlgorithm
-  /** Configuration files as the server names them. */
-  configFiles: readonly string[]
-}
-
 /** Writes all of them; the record alone is missing then. */
-export async function writeIndexes(storage: Storage, input: IndexInput, context: CommandContext): Promise<Indexes> {
-  const prefix = basePrefix(input.cluster, input.id)
+export async function writeIndexes(
+  storage: Storage,
+  backup: FinishedBackup,
+  checksum: ChecksumAlgorithm,
+  context: CommandContext,
+): Promise<Indexes> {
+  const prefix = basePrefix(backup.cluster, backup.id)
   const { signal } = context
   const small: CreatedObject[] = []
-  small.push(await createObject(storage, prefix + BACKUP_LABEL, input.stopped.labelFile, signal))
-  if (input.stopped.tablespaceMap) {
-    small.push(await createObject(storage, prefix + TABLESPACE_MAP, input.stopped.tablespaceMap, signal))
+  small.push(await createObject(storage, prefix + BACKUP_LABEL, backup.stopped.labelFile, signal))
+  if (backup.stopped.tablespaceMap) {
+    small.push(await createObject(storage, prefix + TABLESPACE_MAP, backup.stopped.tablespaceMap, signal))
   }
-  small.push(...(await storeConfigFiles(storage, prefix, input, context)))
-  small.push(await createFromStream(storage, prefix + BACKUP_MANIFEST, manifestChunks(input), signal))
-  const files = await createJsonLines(storage, prefix + FILES_INDEX, fileLines(input), signal)
+  small.push(...(await storeConfigFiles(storage, prefix, backup, context)))
+  small.push(await createFromStream(storage, prefix + BACKUP_MANIFEST, manifestChunks(backup, checksum), signal))
+  const files = await createJsonLines(storage, prefix + FILES_INDEX, fileLines(backup), signal)
   const lines = [
-    ...input.copied.archives,
+    ...backup.copied.archives,
     ...[...small, files].map((object) => ({ ...object, name: object.key.slice(prefix.length) })),
   ]
-  const objects = await createJsonLines(storage, prefix + OBJECTS_INDEX, objectLines(lines, input), signal)
+  const objects = await createJsonLines(storage, prefix + OBJECTS_INDEX, objectLines(lines, backup), signal)
   const storedBytes = lines.reduce((sum, { size }) => sum + size, 0) + objects.size
   return { files, objects: { ...objects, count: lines.length }, storedBytes }
 }
@@ -72,13 +61,13 @@ export async function writeIndexes(storage: Storage, input: IndexInput, context:
 async function storeConfigFiles(
   storage: Storage,
   prefix: string,
-  input: IndexInput,
+  backup: FinishedBackup,
   context: CommandContext,
 ): Promise<CreatedObject[]> {
   const created: CreatedObject[] = []
   const names = new Set<string>()
-  for (const path of input.configFiles) {
-    if (!relative(input.source.dataDirectory, path).startsWith('..')) continue
+  for (const path of backup.configFiles) {
+    if (!relative(backup.source.dataDirectory, path).startsWith('..')) continue
     let name = basename(path)
     for (let n = 2; names.has(name); n++) name = `${n}-${basename(path)}`
     names.add(name)
@@ -94,43 +83,45 @@ async function storeConfigFiles(
 }
 
 /** PostgreSQL's own manifest, in its format of that version (E13). */
-async function* manifestChunks(input: IndexInput): AsyncGenerator<Buffer> {
-  const { server } = input.source
+function* manifestChunks(backup: FinishedBackup, checksumAlgorithm: ChecksumAlgorithm): Generator<Buffer> {
+  const { server } = backup.source
   const version = server.major >= 17 ? 2 : 1
   const writer = new ManifestWriter({ version, systemIdentifier: version === 2 ? server.systemIdentifier : undefined })
   let text = writer.start()
   const small = (path: string, bytes: Buffer): string => {
-    const checksum = createFileChecksum(input.checksum)
+    const checksum = createFileChecksum(checksumAlgorithm)
     checksum.update(bytes)
-    const mtimeMs = input.stopped.stopTime.getTime()
+    const mtimeMs = backup.stopped.stopTime.getTime()
     return writer.file({
       path: Buffer.from(path),
       size: bytes.length,
       mtimeMs,
-      checksum: { algorithm: input.checksum, hex: checksum.digest() },
+      checksum: { algorithm: checksumAlgorithm, hex: checksum.digest() },
     })
   }
-  const { files } = input.inventory
-  for (const rows of input.copied.order) {
+  const { files } = backup.inventory
+  for (const rows of backup.copied.order) {
     for (const row of rows) {
       const file = files.walked(row)
       const packed = files.packed(row)
       if (!packed) continue
-      text += writer.file({ ...file, checksum: { algorithm: input.checksum, hex: packed.checksum } })
+      text += writer.file({ ...file, checksum: { algorithm: checksumAlgorithm, hex: packed.checksum } })
       if (text.length > 60_000) {
         yield Buffer.from(text)
         text = ''
       }
     }
   }
-  text += small(BACKUP_LABEL, input.stopped.labelFile)
-  if (input.stopped.tablespaceMap) text += small(TABLESPACE_MAP, input.stopped.tablespaceMap)
-  text += writer.finish([{ timeline: input.timeline, startLsn: input.startLsn, endLsn: input.stopped.stopLsn }])
+  text += small(BACKUP_LABEL, backup.stopped.labelFile)
+  if (backup.stopped.tablespaceMap) text += small(TABLESPACE_MAP, backup.stopped.tablespaceMap)
+  text += writer.finish([
+    { timeline: backup.started.timeline, startLsn: backup.started.startLsn, endLsn: backup.stopped.stopLsn },
+  ])
   yield Buffer.from(text)
 }
 
-function* fileLines(input: IndexInput): Generator<IndexLine> {
-  const { files, directories, tablespaces } = input.inventory
+function* fileLines(backup: FinishedBackup): Generator<IndexLine> {
+  const { files, directories, tablespaces } = backup.inventory
   const byPath = [...directories].sort((a, b) => a.path.compare(b.path))
   for (const tablespace of tablespaces) {
     const { path, mode, uid, gid, target } = tablespace
@@ -141,7 +132,7 @@ function* fileLines(input: IndexInput): Generator<IndexLine> {
   }
   for (const { path, mode, uid, gid } of byPath)
     yield { type: 'directory', ...pathField(path), mode: formatMode(mode), uid, gid }
-  for (const rows of input.copied.order) {
+  for (const rows of backup.copied.order) {
     for (const row of rows) {
       const { path, size, mode, uid, gid, mtimeMs } = files.walked(row)
       const packed = files.packed(row)
@@ -154,16 +145,19 @@ function* fileLines(input: IndexInput): Generator<IndexLine> {
   }
 }
 
-function* objectLines(objects: readonly Omit<ObjectLine, 'type'>[], input: IndexInput): Generator<ObjectsIndexLine> {
+function* objectLines(
+  objects: readonly Omit<ObjectLine, 'type'>[],
+  backup: FinishedBackup,
+): Generator<ObjectsIndexLine> {
   for (const { name, size, sha256, members } of objects) {
     yield { type: 'object', name, size, sha256, ...(members !== undefined && { members }) }
   }
-  for (const { path, ...errors } of input.copied.pageErrors) {
+  for (const { path, ...errors } of backup.copied.pageErrors) {
     yield { type: 'page-errors', path: textOf(path), fork: forkOf(path), ...errors }
   }
-  for (const { path, reason } of input.inventory.skipped) yield { type: 'skipped', path: path.toString(), reason }
-  for (const path of input.copied.vanished) yield { type: 'vanished', path: path.toString() }
-  for (const { path, remark } of input.copied.remarks) yield { type: 'remark', path: textOf(path), reason: remark }
+  for (const { path, reason } of backup.inventory.skipped) yield { type: 'skipped', path: path.toString(), reason }
+  for (const path of backup.copied.vanished) yield { type: 'vanished', path: path.toString() }
+  for (const { path, remark } of backup.copied.remarks) yield { type: 'remark', path: textOf(path), reason: remark }
 }
 
 function textOf(path: string): string {

@@ -4,33 +4,23 @@
  * Check everything, extract in parallel, verify while writing, settle the recovery, sync, and give pg_control its name
  * last: a restore that was killed cannot be started (R6).
  */
-import { createHash, type Hash } from 'node:crypto'
-import { open, readFile, rename, writeFile } from 'node:fs/promises'
+import { open, rename } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 import type { ExtractJob } from '../archive/jobs.js'
 import { planResources } from '../config/resources.js'
 import type { Settings } from '../config/settings.js'
-import { reasonOf, systemErrorCode, ToolError } from '../errors.js'
-import { applyToAutoConf, recoverySettings } from '../postgres/recovery-settings.js'
-import { formatTablespaceMap, parseTablespaceMap } from '../postgres/tablespace-map.js'
+import { reasonOf, ToolError } from '../errors.js'
 import type { BackupRecord } from '../repository/backup-record.js'
 import { findBackup } from '../repository/catalog.js'
-import { readSmall } from '../repository/document.js'
 import { findCluster } from '../repository/identity.js'
-import {
-  archiveKey,
-  BACKUP_LABEL,
-  BACKUP_MANIFEST,
-  basePrefix,
-  CONFIG_FOLDER,
-  TABLESPACE_MAP,
-} from '../repository/layout.js'
+import { archiveKey } from '../repository/layout.js'
 import type { Storage } from '../storage/storage.js'
 import { WorkerPool } from '../workers/pool.js'
 import type { CommandContext } from './context.js'
 import { openToRead, storageOptions } from './open-repository.js'
 import { reportProgress } from './progress.js'
+import { writeSmallFiles } from './restore-files.js'
 import { readRestorePlan, type RestorePlan } from './restore-plan.js'
 import { restoreCommand } from './restore-command.js'
 import { checkTarget, makeDirectories, removeMarker, undoRestore, type RestoreTarget } from './restore-target.js'
@@ -38,11 +28,6 @@ import { syncTree } from './sync-tree.js'
 
 /** Name of pg_control until everything else is durable. */
 const UNNAMED_CONTROL = 'global/pg_control.pgsluice-restore'
-
-interface Owner {
-  uid: number
-  gid: number
-}
 
 /** Options of {@link restore}. */
 export interface RestoreOptions {
@@ -137,7 +122,7 @@ async function writeCluster(
     stopTelling()
   }
   if (files !== plan.files) throw new ToolError('damaged', `${files} files were written instead of ${plan.files}`)
-  await writeLabelAndSettings(storage, record, plan, target, command, archiveMode, setOwner, context)
+  await writeSmallFiles(storage, record, plan, target, { command, archiveMode, setOwner }, context)
   report({ type: 'step', message: 'syncing to disk' })
   await removeMarker(target)
   let synced = await syncTree(target.directory, signal)
@@ -171,134 +156,6 @@ async function* extractJobs(
       setOwner,
     }
   }
-}
-
-async function writeLabelAndSettings(
-  storage: Storage,
-  record: BackupRecord,
-  plan: RestorePlan,
-  target: RestoreTarget,
-  command: string,
-  archiveMode: 'off' | 'preserve',
-  setOwner: boolean,
-  context: CommandContext,
-): Promise<void> {
-  const { signal } = context
-  const prefix = basePrefix(record.cluster, record.id)
-  const major = Math.floor(record.postgresVersion / 10_000)
-  const place = (name: string): string => join(target.directory, name)
-  const owner = setOwner ? await ownerOf(target) : undefined
-  const write = (name: string, content: Uint8Array | string): Promise<void> => writeOwned(place(name), content, owner)
-  const proven = (name: string): Promise<Buffer> => readProven(storage, prefix, name, plan, signal)
-  await write('backup_label', await proven(BACKUP_LABEL)) // byte for byte (R10)
-  if (target.locations.size > 0) {
-    // with the map in place the server makes all links anew by it: it must say where they are now (T3)
-    const map = parseTablespaceMap(await proven(TABLESPACE_MAP), major)
-    const moved = map.some(({ oid, location }) => target.locations.get(oid) !== location.toString())
-    if (!moved) await write('tablespace_map', await proven(TABLESPACE_MAP))
-    else {
-      const entries = map.map(({ oid, location }) => ({
-        oid,
-        location: Buffer.from(target.locations.get(oid) ?? location),
-      }))
-      await write('tablespace_map', formatTablespaceMap(entries, major))
-    }
-  }
-  await copyManifest(storage, prefix, place('backup_manifest'), plan, owner, signal)
-  const existing = await readFile(place('postgresql.auto.conf'), 'utf8').catch((error: unknown) => {
-    if (systemErrorCode(error) === 'ENOENT') return ''
-    throw error
-  })
-  const settings = recoverySettings({
-    restoreCommand: command,
-    targetTimeline: 'latest',
-    archiveMode,
-    majorVersion: major,
-  })
-  await write('postgresql.auto.conf', applyToAutoConf(existing, settings))
-  await write('recovery.signal', '')
-  await warnOfForeignConfiguration(storage, prefix, target, context)
-}
-
-/** A server configured outside PGDATA does not start from it alone (W8). */
-async function warnOfForeignConfiguration(
-  storage: Storage,
-  prefix: string,
-  target: RestoreTarget,
-  context: CommandContext,
-): Promise<void> {
-  const keys: string[] = []
-  for await (const { key } of storage.list(prefix + CONFIG_FOLDER, { signal: context.signal })) keys.push(key)
-  if (keys.length === 0) return
-  context.report({
-    type: 'warning',
-    message: `the configuration of this cluster lived outside its data directory "${target.directory}"`,
-    hint: `Copies are in the repository: ${keys.join(', ')}.`,
-  })
-}
-
-async function ownerOf(target: RestoreTarget): Promise<Owner> {
-  const file = await open(target.directory, 'r')
-  try {
-    return await file.stat()
-  } finally {
-    await file.close()
-  }
-}
-
-async function writeOwned(
-  path: string,
-  content: Uint8Array | string | AsyncIterable<Buffer>,
-  owner: Owner | undefined,
-): Promise<void> {
-  await writeFile(path, content, { mode: 0o600 })
-  if (!owner) return
-  const file = await open(path, 'r')
-  try {
-    await file.chown(owner.uid, owner.gid)
-  } finally {
-    await file.close()
-  }
-}
-
-/** A small object of the backup, compared with its hash in the index (format rule 3). */
-async function readProven(
-  storage: Storage,
-  prefix: string,
-  name: string,
-  plan: RestorePlan,
-  signal: AbortSignal,
-): Promise<Buffer> {
-  const bytes = await readSmall(storage, prefix + name, signal)
-  checkHash(prefix + name, plan.hashes.get(name), createHash('sha256').update(bytes))
-  return bytes
-}
-
-function checkHash(key: string, expected: string | undefined, hash: Hash): void {
-  if (hash.digest('hex') !== expected)
-    throw new ToolError('damaged', `"${key}" is damaged: its SHA-256 is not the recorded one`)
-}
-
-/** The manifest grows with the number of files, so it passes through. */
-async function copyManifest(
-  storage: Storage,
-  prefix: string,
-  path: string,
-  plan: RestorePlan,
-  owner: Owner | undefined,
-  signal: AbortSignal,
-): Promise<void> {
-  const key = prefix + BACKUP_MANIFEST
-  const hash = createHash('sha256')
-  const body = await storage.get(key, { signal })
-  async function* hashed(): AsyncGenerator<Buffer> {
-    for await (const chunk of body) {
-      hash.update(chunk as Buffer)
-      yield chunk as Buffer
-    }
-  }
-  await writeOwned(path, hashed(), owner)
-  checkHash(key, plan.hashes.get(BACKUP_MANIFEST), hash)
 }
 
 async function syncDirectories(paths: readonly string[]): Promise<void> {

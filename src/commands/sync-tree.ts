@@ -24,7 +24,7 @@ export async function syncTree(root: string, signal: AbortSignal): Promise<numbe
   const visit = async (directory: Buffer): Promise<void> => {
     for (const entry of await readdir(directory, { encoding: 'buffer', withFileTypes: true })) {
       signal.throwIfAborted()
-      const path = Buffer.concat([directory, Buffer.from('/'), entry.name as unknown as Buffer])
+      const path = Buffer.concat([directory, Buffer.from('/'), entry.name])
       if (entry.isDirectory()) await visit(path)
       else if (entry.isFile()) {
         files++

@@ -149,23 +149,22 @@ export function parseSetting(name: SettingName, value: unknown): { value: unknow
 
 /** The effective settings from values that {@link parseSetting} has parsed. */
 export function settingsFrom(parsed: RawSettings): Settings {
-  const take = <T>(name: SettingName): T | undefined => parsed[name] as T | undefined
   return Object.freeze({
-    repository: take<string>('repository'),
-    cluster: take<string>('cluster'),
-    endpoint: take<string>('endpoint'),
-    region: take<string>('region'),
-    profile: take<string>('profile'),
-    pathStyle: take<boolean>('path-style'),
-    requestTimeoutMs: take<number>('request-timeout') ?? 60_000,
-    maxAttempts: take<number>('max-attempts') ?? 5,
-    jobs: take<number>('jobs'),
-    memoryBytes: take<number>('memory'),
-    compressionLevel: take<number>('compression-level') ?? 1,
-    checksum: take<'CRC32C' | 'SHA256'>('checksum') ?? 'CRC32C',
-    archiveTimeoutMs: take<number>('archive-timeout') ?? 600_000,
-    dbname: take<string>('dbname'),
-    pgdata: take<string>('pgdata'),
+    repository: parsed['repository'] as string | undefined,
+    cluster: parsed['cluster'] as string | undefined,
+    endpoint: parsed['endpoint'] as string | undefined,
+    region: parsed['region'] as string | undefined,
+    profile: parsed['profile'] as string | undefined,
+    pathStyle: parsed['path-style'] as boolean | undefined,
+    requestTimeoutMs: (parsed['request-timeout'] as number | undefined) ?? 60_000,
+    maxAttempts: (parsed['max-attempts'] as number | undefined) ?? 5,
+    jobs: parsed['jobs'] as number | undefined,
+    memoryBytes: parsed['memory'] as number | undefined,
+    compressionLevel: (parsed['compression-level'] as number | undefined) ?? 1,
+    checksum: (parsed['checksum'] as 'CRC32C' | 'SHA256' | undefined) ?? 'CRC32C',
+    archiveTimeoutMs: (parsed['archive-timeout'] as number | undefined) ?? 600_000,
+    dbname: parsed['dbname'] as string | undefined,
+    pgdata: parsed['pgdata'] as string | undefined,
   })
 }
 

@@ -10,7 +10,7 @@ import type { CreatedObject } from './create-object.js'
 export async function createFromStream(
   storage: Storage,
   key: string,
-  chunks: AsyncIterable<Buffer>,
+  chunks: AsyncIterable<Buffer> | Iterable<Buffer>,
   signal?: AbortSignal,
 ): Promise<CreatedObject> {
   const hash = createHash('sha256')

@@ -41,7 +41,7 @@ export function parseDocument(text: string, key: string): DocumentHead & Record<
   } catch (cause) {
     throw new ToolError('damaged', `"${key}" is damaged: ${reasonOf(cause)}`, { cause })
   }
-  const { formatVersion, requires } = document
+  const { formatVersion, requires } = document as { formatVersion: unknown; requires: unknown }
   if (typeof formatVersion !== 'string' || !/^1\.\d+$/.test(formatVersion)) {
     throw new ToolError(
       'configuration',

@@ -30,9 +30,9 @@ export async function openWalObject(storage: Storage, key: string, signal?: Abor
   let head: WalObjectHead | undefined
   try {
     while (!head) {
-      const { value, done } = await chunks.next()
-      if (done) throw new ToolError('damaged', `"${key}" is damaged: it ends before its contents`)
-      begun = Buffer.concat([begun, value])
+      const next = await chunks.next()
+      if (next.done) throw new ToolError('damaged', `"${key}" is damaged: it ends before its contents`)
+      begun = Buffer.concat([begun, next.value])
       head = parseWalObjectHead(begun, key)
     }
   } catch (error) {

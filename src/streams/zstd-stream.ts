@@ -13,11 +13,9 @@ export async function* compressStream(
   const compressor = new FrameCompressor(options)
   const frame = Buffer.allocUnsafe(FRAME_BYTES)
   let filled = 0
-  let any = false
   function* flush(): Generator<Buffer> {
     compressor.begin(frame.subarray(0, filled))
     filled = 0
-    any = true
     while (compressor.open) {
       const piece = Buffer.allocUnsafe(PIECE_BYTES)
       yield piece.subarray(0, compressor.drain(piece))
@@ -33,5 +31,5 @@ export async function* compressStream(
       if (filled === FRAME_BYTES) yield* flush()
     }
   }
-  if (filled > 0 || !any) yield* flush()
+  if (filled > 0 || compressor.frames.length === 0) yield* flush()
 }

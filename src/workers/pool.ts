@@ -57,13 +57,13 @@ export class WorkerPool {
       for (;;) {
         while (!exhausted && !failure && running.size < this.#options.threads) {
           signal?.throwIfAborted()
-          const { value, done } = await source.next()
-          if (done) exhausted = true
+          const next = await source.next()
+          if (next.done) exhausted = true
           else {
             const thread = this.#freeThread(running)
             running.set(
               thread,
-              thread.run(value).then(
+              thread.run(next.value).then(
                 (result) => ({ thread, result }),
                 (error: unknown) => ({ thread, error }),
               ),

@@ -1,6 +1,6 @@
 /** The S3 operations of the in-process endpoint, one function each. */
 import { createHash, randomUUID } from 'node:crypto'
-import { once } from 'node:events'
+import type { ServerResponse } from 'node:http'
 import { encodedCrc, joined } from './s3-endpoint-store.js'
 import type { Body, EndpointStore, KeptObject, KeptUpload } from './s3-endpoint-store.js'
 import { S3Refusal } from './s3-endpoint-types.js'
@@ -208,7 +208,7 @@ async function sendObject(shop: Shop, exchange: Exchange, withBody: boolean): Pr
   for await (const chunk of shop.store.read(object.body, start, Math.min(end, start + limit))) {
     sent += chunk.length
     if (response.destroyed) return
-    if (!response.write(chunk)) await Promise.race([once(response, 'drain'), once(response, 'close')])
+    if (!response.write(chunk)) await writable(response)
   }
   if (sent === end - start) response.end()
   else if (typeof fault === 'object' && 'cutBodyAfter' in fault) {
@@ -216,6 +216,17 @@ async function sendObject(shop: Shop, exchange: Exchange, withBody: boolean): Pr
     await new Promise<void>((resolve) => response.write('', () => resolve()))
     incoming.socket.destroy()
   }
+}
+
+/** Waits until more can be written, or nobody listens any more. */
+function writable(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const go = (): void => {
+      response.off('drain', go).off('close', go)
+      resolve()
+    }
+    response.on('drain', go).on('close', go)
+  })
 }
 
 function limitOf(fault: Exchange['fault']): number {

@@ -8,6 +8,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { finished } from 'node:stream/promises'
 import { OPERATIONS, sendError } from './s3-endpoint-operations.js'
 import type { Shop } from './s3-endpoint-operations.js'
 import { EndpointStore } from './s3-endpoint-store.js'
@@ -195,11 +196,9 @@ export class S3Endpoint {
 
 /** An answer before the end of the body would race with a reset of the connection. */
 async function drained(incoming: IncomingMessage): Promise<void> {
-  try {
-    if (!incoming.destroyed) for await (const chunk of incoming) void chunk
-  } catch {
-    // the client has gone; nobody waits for the answer
-  }
+  if (incoming.destroyed) return
+  incoming.resume()
+  await finished(incoming).catch(() => undefined) // the client may go; then nobody waits for the answer
 }
 
 /** Which operation a request is, from its method, path and query. */

@@ -35,8 +35,7 @@ test('settle() throws why the consumer failed, not that the pipeline was closed 
   const body = new PassThrough()
   const consume = async (): Promise<void> => {
     for await (const chunk of body) {
-      void chunk
-      throw new Error('S3 said no')
+      throw new Error(`S3 said no to ${String(chunk)}`)
     }
   }
   await assert.rejects(settle([pipeline(Readable.from(['a', 'b']), body), consume()]), /S3 said no/)
