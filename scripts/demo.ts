@@ -111,7 +111,7 @@ class Demo {
   /** Writes on, then waits until the archive has everything up to a moment; returns what was acknowledged by then. */
   async #goOn(source: Cluster, ledger: Ledger): Promise<Acknowledged[]> {
     return this.#narrator.step('Go on writing: these commits are in no backup, only in the WAL archive', async () => {
-      await ledger.advance(3000)
+      await ledger.advance(8000)
       const acknowledged = ledger.snapshot()
       // What was acknowledged before the switch lies before it in the WAL.
       this.#narrator.command('select pg_walfile_name(pg_switch_wal())')
@@ -215,8 +215,9 @@ class Demo {
     ])
   }
 
-  /** Ends what runs and removes what lies around; may be called at any time. */
+  /** Ends what runs and removes what lies around; may be called at any time, and the story is over then. */
   async tidy(): Promise<void> {
+    this.#narrator.fallSilent()
     await this.#commandLine?.interrupt()
     for (const starting of this.#clusters) await starting.then((cluster) => cluster.destroy()).catch(() => undefined)
     await this.#ledger?.stop()
@@ -250,30 +251,40 @@ async function main(): Promise<number> {
     process.stderr.write(`demo: ${obstacle}\n`)
     return 2
   }
+  const interrupted = nextSignal()
   const demo = new Demo()
-  const interrupted = new Promise<number>((resolve) => {
-    for (const [name, code] of [
-      ['SIGINT', 130],
-      ['SIGTERM', 143],
-      ['SIGHUP', 129],
-    ] as const) {
-      process.on(name, () => {
-        process.stderr.write(`\ndemo: interrupted, tidying up\n`)
-        resolve(code)
-      })
-    }
-  })
-  const told = demo.run().then(
-    () => 0,
-    (error: unknown) => {
-      process.stderr.write(`${colors.red('demo failed')}: ${reasonOf(error)}\n`)
-      return 1
-    },
+  const ended = demo.run().then(
+    () => ({ code: 0, error: undefined }),
+    (error: unknown) => ({ code: 1, error }),
   )
-  const code = await Promise.race([told, interrupted])
+  const { code, error } = await Promise.race([ended, interrupted])
   await demo.tidy()
+  if (error !== undefined) process.stderr.write(`${colors.red('demo failed')}: ${reasonOf(error)}\n`)
   return code
 }
 
+/** Resolves when the process is told to end; when it is told again it ends at once. */
+function nextSignal(): Promise<{ code: number; error: undefined }> {
+  return new Promise((resolve) => {
+    for (const [name, code] of [
+      ['SIGHUP', 129],
+      ['SIGINT', 130],
+      ['SIGTERM', 143],
+    ] as const) {
+      process.once(name, () => {
+        process.stderr.write(`\ndemo: interrupted by ${name}, tidying up\n`)
+        process.on(name, () => process.exit(code))
+        resolve({ code, error: undefined })
+      })
+    }
+  })
+}
+
+// A failure until the end: a promise that gets lost must not look like success.
 process.exitCode = 1
-process.exit(await main())
+process.exit(
+  await main().catch((error: unknown) => {
+    process.stderr.write(`demo: ${reasonOf(error)}\n`)
+    return 1
+  }),
+)

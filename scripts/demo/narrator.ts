@@ -6,6 +6,7 @@ const BAR = colors.dim('│')
 /** Tells the story on stdout. */
 export class Narrator {
   #step = 0
+  #silent = false
   readonly #began = performance.now()
 
   /** Runs one step under its title and says how long it took; what it throws ends the story. */
@@ -46,8 +47,13 @@ export class Narrator {
     this.#print(`   ${'all of it'.padEnd(width)}  ${seconds(performance.now() - this.#began)}`)
   }
 
+  /** Says nothing any more: what fails from now on fails because it is being ended. */
+  fallSilent(): void {
+    this.#silent = true
+  }
+
   #print(text: string): void {
-    process.stdout.write(`${text}\n`)
+    if (!this.#silent) process.stdout.write(`${text}\n`)
   }
 }
 

@@ -3,7 +3,7 @@
  * named with its source. The only place that reads our own part of the environment.
  */
 import { existsSync, readFileSync } from 'node:fs'
-import { parseConfigFile, type FileSetting } from '../config/config-file.js'
+import type { FileSetting } from '../config/config-file.js'
 import {
   parseSetting,
   SETTINGS,
@@ -20,7 +20,7 @@ const DEFAULT_FILES = ['pgsluice.yaml', '/etc/pgsluice/pgsluice.yaml']
 export type Flags = Partial<Record<SettingName | 'config', string>>
 
 /** The effective settings. Throws ToolError `usage` or `configuration` with one line a mistake would need. */
-export function loadSettings(flags: Flags): Settings {
+export async function loadSettings(flags: Flags): Promise<Settings> {
   const parsed: RawSettings = {}
   const take = (name: SettingName, value: unknown, source: string, code: 'usage' | 'configuration'): void => {
     const result = parseSetting(name, value)
@@ -32,7 +32,7 @@ export function loadSettings(flags: Flags): Settings {
   const names = Object.keys(SETTINGS) as SettingName[]
   const file = flags.config ?? process.env['PGSLUICE_CONFIG'] ?? DEFAULT_FILES.find((path) => existsSync(path))
   if (file !== undefined) {
-    for (const { name, value, source } of readConfigFile(file)) take(name, value, source, 'configuration')
+    for (const { name, value, source } of await readConfigFile(file)) take(name, value, source, 'configuration')
   }
   if (process.env['PGDATA']) take('pgdata', process.env['PGDATA'], 'PGDATA', 'configuration')
   for (const name of names) {
@@ -47,7 +47,7 @@ export function loadSettings(flags: Flags): Settings {
   return settingsFrom(parsed)
 }
 
-function readConfigFile(path: string): FileSetting[] {
+async function readConfigFile(path: string): Promise<FileSetting[]> {
   let text: string
   try {
     text = readFileSync(path, 'utf8')
@@ -56,5 +56,7 @@ function readConfigFile(path: string): FileSetting[] {
       cause,
     })
   }
+  // the YAML parser takes a third of the start of a WAL command: only who has a file pays for it
+  const { parseConfigFile } = await import('../config/config-file.js')
   return parseConfigFile(text, path)
 }

@@ -39,7 +39,7 @@ export async function execute<T>(execution: Execution<T>): Promise<void> {
   )
   const writeOut = (text: string): void => void process.stdout.write(text)
   try {
-    const settings = loadSettings(flags)
+    const settings = await loadSettings(flags)
     const events = flags.json && execution.streams ? jsonReport(writeOut) : renderer.report
     const report = flags.quiet ? onlyWarnings(events) : events
     const result = await execution.run(settings, { report, signal })

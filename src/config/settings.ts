@@ -2,44 +2,63 @@
  * The settings: their names, forms and defaults, for the command line, the environment, the configuration file and the
  * programming interface alike. One name everywhere: `--part-size`, `PGSLUICE_PART_SIZE`, `part-size:`.
  */
-import { z } from 'zod'
+import * as v from 'valibot'
 import { ToolError } from '../errors.js'
 import { parseDuration, parseSize } from './quantities.js'
 
 const MiB = 1024 * 1024
 
-const text = (what: string): z.ZodType<string> =>
-  z.string({ error: `expected ${what}` }).min(1, { error: `expected ${what}` })
+type Schema<T> = v.GenericSchema<unknown, T>
 
-const flag = z.union(
-  [z.boolean(), z.literal('true').transform(() => true), z.literal('false').transform(() => false)],
-  {
-    error: 'expected true or false',
-  },
-)
-
-function wholeNumber(from: number, to: number): z.ZodType<number> {
-  const error = `expected a whole number from ${from} to ${to}`
-  return z
-    .union([z.number(), z.string().regex(/^\d+$/).transform(Number)], { error })
-    .refine((value) => Number.isInteger(value) && value >= from && value <= to, { error })
+function text(what: string): Schema<string> {
+  return v.pipe(v.string(`expected ${what}`), v.minLength(1, `expected ${what}`))
 }
 
-function size(from: string, to: string): z.ZodType<number> {
-  const error = `expected a size from ${from} to ${to}, such as 128MiB`
+function url(): Schema<string> {
+  const message = 'expected an http:// or https:// URL'
+  return v.pipe(v.string(message), v.url(message), v.regex(/^https?:/, message))
+}
+
+function choice<const T extends readonly string[]>(options: T): Schema<T[number]> {
+  return v.picklist(options, `expected ${options.join(' or ')}`)
+}
+
+/** A flag and the environment bring text, the configuration file a boolean. */
+function flag(): Schema<boolean> {
+  const message = 'expected true or false'
+  const words = v.pipe(
+    v.picklist(['true', 'false'], message),
+    v.transform((word) => word === 'true'),
+  )
+  return v.union([v.boolean(), words], message)
+}
+
+function number(parse: (text: string) => number, isRight: (value: number) => boolean, message: string): Schema<number> {
+  const fromText = v.pipe(v.string(), v.transform(parse))
+  return v.pipe(v.union([v.number(), fromText], message), v.check(isRight, message))
+}
+
+function wholeNumber(from: number, to: number): Schema<number> {
+  const parse = (digits: string): number => (/^\d+$/.test(digits) ? Number(digits) : NaN)
+  const isRight = (value: number): boolean => Number.isInteger(value) && value >= from && value <= to
+  return number(parse, isRight, `expected a whole number from ${from} to ${to}`)
+}
+
+function size(from: string, to: string): Schema<number> {
   const least = parseSize(from) ?? 0
   const most = parseSize(to) ?? 0
-  return z
-    .union([z.number(), z.string().transform((value) => parseSize(value) ?? NaN)], { error })
-    .refine((value) => value >= least && value <= most, { error })
+  const isRight = (value: number): boolean => value >= least && value <= most
+  return number((words) => parseSize(words) ?? NaN, isRight, `expected a size from ${from} to ${to}, such as 128MiB`)
 }
 
-function duration(example: string): z.ZodType<number> {
-  const error = `expected a duration such as ${example}`
-  return z
-    .string({ error })
-    .transform((value) => parseDuration(value) ?? NaN)
-    .refine((value) => value > 0, { error })
+/** Always with its unit: a bare number would be seconds to one and milliseconds to another. */
+function duration(example: string): Schema<number> {
+  const message = `expected a duration such as ${example}`
+  return v.pipe(
+    v.string(message),
+    v.transform((words) => parseDuration(words) ?? NaN),
+    v.check((value) => value > 0, message),
+  )
 }
 
 /** Every setting by its name. What has no default is undefined until something sets it. */
@@ -55,7 +74,7 @@ export const SETTINGS = {
     help: 'which cluster of the repository, where neither the server nor PGDATA says',
   },
   endpoint: {
-    schema: z.url({ protocol: /^https?$/, error: 'expected an http:// or https:// URL' }),
+    schema: url(),
     placeholder: 'URL',
     help: 'S3 endpoint, where it is not AWS (default: AWS_ENDPOINT_URL_S3 and the profile)',
   },
@@ -70,7 +89,7 @@ export const SETTINGS = {
     help: 'profile of the AWS configuration files',
   },
   'path-style': {
-    schema: flag,
+    schema: flag(),
     placeholder: 'BOOL',
     help: 'address the bucket in the path (default: true where the endpoint is not AWS)',
   },
@@ -92,7 +111,7 @@ export const SETTINGS = {
   },
   'compression-level': { schema: wholeNumber(1, 19), placeholder: 'N', help: 'zstd level (default: 1)' },
   checksum: {
-    schema: z.enum(['CRC32C', 'SHA256'], { error: 'expected CRC32C or SHA256' }),
+    schema: choice(['CRC32C', 'SHA256']),
     placeholder: 'NAME',
     help: "checksum of each file in PostgreSQL's manifest (default: CRC32C)",
   },
@@ -143,8 +162,8 @@ export const DEFAULT_MEMORY_BYTES = 256 * MiB
 
 /** Parses one value; returns the value, or what would be right (`expected a whole number from 1 to 256`). */
 export function parseSetting(name: SettingName, value: unknown): { value: unknown } | { problem: string } {
-  const result = SETTINGS[name].schema.safeParse(value)
-  return result.success ? { value: result.data } : { problem: result.error.issues[0]?.message ?? 'wrong' }
+  const result = v.safeParse(SETTINGS[name].schema, value)
+  return result.success ? { value: result.output } : { problem: result.issues[0].message }
 }
 
 /** The effective settings from values that {@link parseSetting} has parsed. */
@@ -157,7 +176,7 @@ export function settingsFrom(parsed: RawSettings): Settings {
     profile: parsed['profile'] as string | undefined,
     pathStyle: parsed['path-style'] as boolean | undefined,
     requestTimeoutMs: (parsed['request-timeout'] as number | undefined) ?? 60_000,
-    maxAttempts: (parsed['max-attempts'] as number | undefined) ?? 5,
+    maxAttempts: (parsed['max-attempts'] as number | undefined) ?? 10,
     jobs: parsed['jobs'] as number | undefined,
     memoryBytes: parsed['memory'] as number | undefined,
     compressionLevel: (parsed['compression-level'] as number | undefined) ?? 1,

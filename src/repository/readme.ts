@@ -20,35 +20,49 @@ Everything here can be read without pgsluice: with any S3 client, zstd and tar.
 Restore by hand
 ---------------
 Set REPO to where this file is (s3://bucket/prefix), CLUSTER and BACKUP to names from the listing, TARGET to an empty
-directory that belongs to the user who runs PostgreSQL. The commands use the AWS command line; add --endpoint-url
-(or set AWS_ENDPOINT_URL) for a store that is not AWS. Take the newest id in backups/ for the newest backup.
+directory. Take the newest id in backups/ for the newest backup. Run everything as the user who runs PostgreSQL. The
+commands use the AWS command line; set AWS_ENDPOINT_URL for a store that is not AWS. Save this as restore.sh:
 
 --- begin restore.sh ---
 #!/bin/sh
+# REPO=s3://bucket/prefix CLUSTER=... BACKUP=... TARGET=/directory restore.sh
 set -eu
+umask 077
 : "\${REPO:?}" "\${CLUSTER:?}" "\${BACKUP:?}" "\${TARGET:?}"
 base="$REPO/$CLUSTER/base/$BACKUP"
+work="$TARGET/.restore"
 aws s3 cp --quiet "$REPO/$CLUSTER/backups/$BACKUP.json" - > /dev/null   # no record: no backup, stop here
-mkdir -p "$TARGET"
+mkdir -p "$work"
 chmod 700 "$TARGET"
-for archive in $(aws s3 ls "$base/" | awk '/[0-9]+\\.tar\\.zst$/ { print $4 }'); do
-  aws s3 cp --quiet "$base/$archive" "$TARGET/.archive.zst"
-  zstd -d -q -c "$TARGET/.archive.zst" > "$TARGET/.archive.tar"
-  tar -x -f "$TARGET/.archive.tar" -C "$TARGET"
-  rm "$TARGET/.archive.zst" "$TARGET/.archive.tar"
-done
-aws s3 cp --quiet "$base/backup_label" "$TARGET/backup_label"
-if aws s3 ls "$base/tablespace_map" > /dev/null; then
-  aws s3 cp --quiet "$base/tablespace_map" "$TARGET/tablespace_map"
-fi
+# Every step writes a file and nothing is piped: a shell sees only the last exit code of a pipe.
+aws s3 cp --quiet "$base/objects.jsonl.zst" "$work/objects.zst"
+zstd -d -q -f "$work/objects.zst" -o "$work/objects"
+sed -n 's/^{"type":"object","name":"\\([^"]*\\)".*"sha256":"\\([0-9a-f]*\\)".*/\\2 \\1/p' "$work/objects" > "$work/names"
+while read -r sha256 name; do
+  case $name in *.tar.zst | backup_label | tablespace_map | backup_manifest) ;; *) continue ;; esac
+  aws s3 cp --quiet "$base/$name" "$work/object" < /dev/null
+  printf '%s  %s\\n' "$sha256" "$work/object" > "$work/expected"
+  sha256sum -c "$work/expected" > /dev/null   # or: shasum -a 256 -c
+  case $name in
+    *.tar.zst)
+      zstd -d -q -f "$work/object" -o "$work/tar"
+      tar -x -p -f "$work/tar" -C "$TARGET"
+      ;;
+    *) cp "$work/object" "$TARGET/$name" ;;
+  esac
+done < "$work/names"
+test -f "$TARGET/backup_label"
+test -f "$TARGET/global/pg_control"
+rm -r "$work"
 : > "$TARGET/recovery.signal"
 --- end restore.sh ---
 
-With tablespaces: move each directory $TARGET/pg_tblspc/<oid> to the location that tablespace_map names for it (change
-the map first if that location has changed), and leave nothing in pg_tblspc; the server makes the links by the map.
+With tablespaces: move each directory $TARGET/pg_tblspc/<oid> to the place that $TARGET/tablespace_map names for that
+oid, which must not exist yet (mv "$TARGET/pg_tblspc/16401" /srv/fast); for another place change the map first. Leave
+nothing in pg_tblspc: the server makes the links by the map.
 
-WAL: restore_command must tell "not there" (exit 1) from every other failure (exit 200), else an outage of the store is
-taken for the end of WAL and transactions are lost. Save this as restore-wal.sh:
+WAL: restore_command must tell "not there" (exit 1) from every other failure (exit 200), else an outage of the store or
+a mistyped name is taken for the end of WAL, and transactions are lost. Save this as restore-wal.sh, executable:
 
 --- begin restore-wal.sh ---
 #!/bin/sh
@@ -66,13 +80,15 @@ if message=$(aws s3api get-object --bucket "$1" --key "$key" "$4.zst" 2>&1 > /de
 fi
 rm -f "$4.zst"
 case $message in
-  *NoSuchKey*) exit 1 ;;
+  # Absent, if what must be in the same place can be read.
+  *NoSuchKey*) aws s3api get-object --bucket "$1" --key "$2/cluster.json" /dev/null > /dev/null && exit 1 ;;
 esac
 printf '%s\\n' "$message" >&2
 exit 200
 --- end restore-wal.sh ---
 
-Then write into $TARGET/postgresql.auto.conf, with full paths, and start the server:
+Then add to $TARGET/postgresql.auto.conf, with full paths, and start the server. PREFIX/CLUSTER is CLUSTER alone where
+there is no prefix. The server's environment must hold what the AWS command line needs.
 
   restore_command = '/path/to/restore-wal.sh BUCKET PREFIX/CLUSTER %f "%p"'
   archive_mode = off        # until this server has an archive of its own

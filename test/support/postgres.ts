@@ -140,6 +140,8 @@ export class Cluster {
       stdio: ['ignore', log, log],
     })
     closeSync(log)
+    // It must not keep this process alive: a test that forgot it would hang instead of fail (cluster-registry.ts).
+    server.unref()
     const { pid } = server
     if (pid === undefined) throw new Error(`could not start "${postgresBinaries(this.major).postgres}"`)
     this.#server = server

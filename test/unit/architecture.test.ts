@@ -46,7 +46,7 @@ const ONLY_IN: Record<string, RegExp> = {
   commander: /^cli\//,
   'cli-table3': /^cli\//,
   picocolors: /^cli\//,
-  zod: /^config\//,
+  valibot: /^config\//,
   yaml: /^config\//,
   pg: /^postgres\/session\//,
   '@aws-sdk/client-s3': /^storage\/(s3-[^/]+|stale-uploads|inspect)\.ts$/,

@@ -46,7 +46,6 @@ function connectHint(error: unknown, address: ServerAddress): string | undefined
     return 'The operating system forbids this user to use the socket: see unix_socket_permissions.'
   if (system === 'ENOTFOUND' || system === 'EAI_AGAIN') return 'The host name (PGHOST) could not be resolved.'
   if (reasonOf(error) === 'timeout expired') return 'Nothing answered in time: check host, port and firewalls.'
-  return NO_PASSWORD
   return HINTS[sqlStateOf(error) ?? '']
 }
 
