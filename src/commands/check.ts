@@ -7,14 +7,13 @@ import { reasonOf, ToolError } from '../errors.js'
 import { connectToServer, type Session } from '../postgres/session/connection.js'
 import { checkServerVersion, readServer, type ServerInfo } from '../postgres/session/cluster.js'
 import { claimIdentity } from '../repository/identity.js'
-import { writeProfile } from '../repository/profile.js'
 import { inspectStorage, type Probe } from '../storage/inspect.js'
 import { openStorage } from '../storage/open-storage.js'
 import type { Storage } from '../storage/storage.js'
 import { proveArchiving } from './archiving-proof.js'
 import { archivingProblems, findDataDirectory } from './backup-source.js'
 import type { CommandContext } from './context.js'
-import { storageOptions } from './open-repository.js'
+import { keepProfile, storageOptions } from './open-repository.js'
 
 /** One line of the answer. */
 export interface Finding {
@@ -60,17 +59,19 @@ async function checkRepository(
     const storage = await openStorage(storageOptions(settings))
     try {
       const { probes, abilities, leftKeys } = await inspectStorage(storage, { signal: context.signal })
-      for (const probe of probes) findings.push(repositoryFinding(probe))
-      if (leftKeys.length > 0) {
-        add(
-          findings,
-          'repository',
-          'ok',
-          `${leftKeys.length} probe objects stay, since deleting is not allowed: that is fine for a backup host`,
-        )
+      // what could not be tried, since nothing can be written, says nothing of its own
+      const tried = probes.filter(({ result }) => result !== 'skipped')
+      findings.push(...tried.map(repositoryFinding))
+      const writable = probes.some(({ name, result }) => name === 'write' && result === 'yes')
+      if (!writable) {
+        storage.close()
+        return undefined
       }
-      const writable = probes.every(({ name, result }) => name !== 'write' || result === 'yes')
-      if (writable) await writeProfile(storage, abilities, new Date(), context.signal)
+      if (leftKeys.length > 0) {
+        const what = `${leftKeys.length} objects of this check stay, since they could not be deleted`
+        add(findings, 'repository', 'ok', `${what}: a backup host needs no right to delete`)
+      }
+      await keepProfile(storage, { probes, abilities }, context.signal)
       return storage
     } catch (error) {
       storage.close()
