@@ -3,9 +3,12 @@
  * endpoint of this process. Either way under a name that nothing else has, and emptied at the end.
  */
 import { randomBytes } from 'node:crypto'
+import { mkdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { reasonOf } from '#src/errors.js'
 import { openStorage } from '#src/storage/open-storage.js'
+import { giveToServerUser } from '../../test/support/server-user.js'
 import { S3Endpoint, useTestCredentials } from '../../test/support/s3-endpoint.js'
 
 /** Where the demo keeps its backups. */
@@ -33,7 +36,8 @@ export async function openBucket(directory: string): Promise<DemoBucket> {
     const environment = Object.fromEntries(
       Object.entries(process.env).filter(([key]) => /^PGSLUICE_(ENDPOINT|REGION|PROFILE|PATH_STYLE)$/.test(key)),
     )
-    return { ...reach(url), url, description: 'the bucket of PGSLUICE_REPOSITORY', environment }
+    const bucket = { ...reach(url), url, description: 'what PGSLUICE_REPOSITORY names', environment }
+    return url.startsWith('file:') ? inDirectory(bucket, fileURLToPath(url)) : bucket
   }
   useTestCredentials()
   const endpoint = await S3Endpoint.start({ directory: path.join(directory, 'bucket') })
@@ -52,6 +56,17 @@ export async function openBucket(directory: string): Promise<DemoBucket> {
       return undefined
     },
   }
+}
+
+/** A directory has to exist before it can be a repository, and to be writable for the server. */
+async function inDirectory(bucket: DemoBucket, directory: string): Promise<DemoBucket> {
+  mkdirSync(directory)
+  await giveToServerUser(directory)
+  const remove = (): Promise<undefined> => {
+    rmSync(directory, { recursive: true, force: true })
+    return Promise.resolve(undefined)
+  }
+  return { ...bucket, remove }
 }
 
 function reach(url: string): Pick<DemoBucket, 'contents' | 'remove' | 'partsReceived'> {

@@ -71,7 +71,7 @@ async function checkRepository(
         const what = `${leftKeys.length} objects of this check stay, since they could not be deleted`
         add(findings, 'repository', 'ok', `${what}: a backup host needs no right to delete`)
       }
-      await keepProfile(storage, { probes, abilities }, context.signal)
+      await keepProfile(storageOptions(settings), { probes, abilities }, context.signal)
       return storage
     } catch (error) {
       storage.close()

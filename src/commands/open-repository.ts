@@ -5,7 +5,7 @@ import type { Settings } from '../config/settings.js'
 import { readProfile, writeProfile } from '../repository/profile.js'
 import { inspectStorage, type StorageInspection } from '../storage/inspect.js'
 import { openStorage } from '../storage/open-storage.js'
-import type { StorageOptions, StoreAbilities } from '../storage/storage-options.js'
+import type { StorageOptions } from '../storage/storage-options.js'
 import type { Storage } from '../storage/storage.js'
 
 /** An open repository. */
@@ -60,7 +60,7 @@ export async function openToWrite(
       if (failed)
         throw new ToolError('storage', `could not write to "${storage.url}": ${failed.detail ?? 'no reason given'}`)
       abilities = inspection.abilities
-      await keepProfile(options, abilities, signal)
+      await keepProfile(options, inspection, signal)
     }
     if (abilities.createOnlyPut && abilities.createOnlyMultipart && abilities.checksumHeaders)
       return { storage, options }
@@ -73,29 +73,20 @@ export async function openToWrite(
   }
 }
 
-/** Keeps what a probe has found, written in the way that the probe found possible. */
+/**
+ * Keeps what a probe has found for all later runs, written in the way that the probe found possible. Not where the store
+ * refused a probe: that may have been an outage, and must not weaken every write from then on.
+ */
 export async function keepProfile(
   options: StorageOptions,
-  abilities: StoreAbilities,
+  { probes, abilities }: Pick<StorageInspection, 'probes' | 'abilities'>,
   signal?: AbortSignal,
 ): Promise<void> {
+  if (probes.some(({ name, result }) => result === 'failed' && name !== 'delete')) return
   const storage = await openStorage({ ...options, abilities })
   try {
     await writeProfile(storage, abilities, new Date(), signal)
   } finally {
     storage.close()
   }
-}
-
-/**
- * Keeps what a probe has found for all later runs. Not where the store refused a probe: that may have been an outage,
- * and must not weaken every write from then on; this run goes by it all the same.
- */
-export async function keepProfile(
-  storage: Storage,
-  inspection: Pick<StorageInspection, 'probes' | 'abilities'>,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  if (inspection.probes.some(({ name, result }) => result === 'failed' && name !== 'delete')) return
-  await writeProfile(storage, inspection.abilities, new Date(), signal)
 }

@@ -78,7 +78,7 @@ export async function startCommand(args: readonly string[], options: CommandOpti
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
   })
-  return new RunningCommand(child, home)
+  return new RunningCommand(child, args, home)
 }
 
 /** Runs a command to its end, and proves that it left neither a process nor a file behind. */
@@ -91,11 +91,13 @@ export class RunningCommand {
   readonly pid: number
   /** Rejects where it left a process or a file. */
   readonly ended: Promise<CommandResult>
+  readonly #args: readonly string[]
   #stdout = ''
   #stderr = ''
   #over = false
 
-  constructor(child: ChildProcess, home: string) {
+  constructor(child: ChildProcess, args: readonly string[], home: string) {
+    this.#args = args
     const { pid } = child
     if (pid === undefined) throw new Error('the command did not start')
     this.pid = pid
@@ -111,7 +113,7 @@ export class RunningCommand {
     return this.#stdout
       .split('\n')
       .slice(0, -1)
-      .flatMap((line) => (line.startsWith('{') ? [parseLine(line)] : []))
+      .flatMap((line) => (line.startsWith('{"type"') ? [JSON.parse(line) as JsonLine] : []))
   }
 
   get stderr(): string {
@@ -123,7 +125,7 @@ export class RunningCommand {
     type: T,
     wanted: (event: Extract<ReportEvent, { type: T }>) => boolean = () => true,
   ): Promise<Extract<ReportEvent, { type: T }>> {
-    return waitUntil(`the event "${type}"`, () => {
+    return waitUntil(`the event "${type}" of "${this.#args.join(' ')}"`, () => {
       const found = this.lines.find((line): line is Extract<ReportEvent, { type: T }> => line.type === type)
       if (found !== undefined && wanted(found)) return found
       if (this.#over) throw new Error(`it ended before "${type}": ${this.#stdout}${this.#stderr}`)
@@ -155,10 +157,6 @@ export class RunningCommand {
 }
 
 const SIGNAL_NUMBERS: Readonly<Record<string, number>> = { SIGHUP: 1, SIGINT: 2, SIGABRT: 6, SIGKILL: 9, SIGTERM: 15 }
-
-function parseLine(line: string): JsonLine {
-  return JSON.parse(line) as JsonLine
-}
 
 function groupExists(pid: number): boolean {
   try {

@@ -1,0 +1,172 @@
+/**
+ * Restores from a repository of which one object is damaged, each object in every way: flipped bytes, cut, gone, longer,
+ * swapped, taken from another backup or cluster. None may succeed, each must name the object, and the target must be as
+ * it was (R2, R5, V3, V8). What a restore does not need is listed, with the reason.
+ */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { whyNoCommandLine } from '../support/command-line.js'
+import { FileRepository } from '../support/file-repository.js'
+import { query } from '../support/postgres.js'
+
+/** Objects of which each byte decides a restore, by what their key looks like. */
+const NEEDED = [
+  { name: 'cluster.json', key: /\/cluster\.json$/, missing: { exitCode: 2, says: /no cluster is stored in/ } },
+  {
+    name: 'the record',
+    key: /\/backups\/[^/]+\.json$/,
+    missing: { exitCode: 2, says: /no backup of cluster "[^"]+" has the id or label/ },
+  },
+  { name: 'the large archive', key: /\/00000\.tar\.zst$/ },
+  { name: 'the archive of pg_control', key: /\/00001\.tar\.zst$/ },
+  { name: 'backup_label', key: /\/backup_label$/ },
+  { name: 'tablespace_map', key: /\/tablespace_map$/ },
+  { name: 'backup_manifest', key: /\/backup_manifest$/ },
+  { name: 'files.jsonl.zst', key: /\/files\.jsonl\.zst$/ },
+  { name: 'objects.jsonl.zst', key: /\/objects\.jsonl\.zst$/ },
+]
+
+/** Objects without which a restore is the same. */
+const NOT_NEEDED = [
+  { key: /^README\.txt$/, reason: 'is for people' },
+  { key: /^profile\//, reason: 'says how to write' },
+  { key: /\/running\//, reason: 'says that a backup is being taken' },
+  { key: /\/wal\//, reason: 'is fetched, and verified, when the restored server recovers (G3)' },
+]
+
+/** Where the seek table of an archive begins: it is a copy of what the frames say, for those who read parts of it. */
+function endOfFrames(bytes: Buffer): number {
+  return bytes.length - (8 + bytes.readUInt32LE(bytes.length - 9) * 8 + 9)
+}
+
+function flipped(bytes: Buffer, at: number): Buffer {
+  const copy = Buffer.from(bytes)
+  copy.writeUInt8(copy.readUInt8(at) ^ 0x40, at)
+  return copy
+}
+
+function damages(key: string, bytes: Buffer): Record<string, Buffer> {
+  const end = /\d\.tar\.zst$/.test(key) ? endOfFrames(bytes) : bytes.length
+  const middle = Math.floor(end / 2)
+  return {
+    'its first byte is flipped': flipped(bytes, 0),
+    'a byte of its header is flipped': flipped(bytes, 6),
+    'a byte in its middle is flipped': flipped(bytes, middle),
+    'its last byte is flipped': flipped(bytes, end - 1),
+    'it is cut in the middle': bytes.subarray(0, middle),
+    'its last byte is missing': bytes.subarray(0, bytes.length - 1),
+    'it is empty': Buffer.alloc(0),
+    'it is zeros': Buffer.alloc(bytes.length),
+    'a byte follows it': Buffer.concat([bytes, Buffer.from('\n')]),
+    'it is there twice': Buffer.concat([bytes, bytes]),
+  }
+}
+
+const obstacle = await whyNoCommandLine()
+
+describe('restore from a damaged repository', { skip: obstacle ?? false }, () => {
+  let repository: FileRepository
+
+  before(async () => {
+    repository = await FileRepository.create()
+    await using cluster = await repository.startCluster()
+    const location = `${repository.home}/space`
+    const { mkdirSync } = await import('node:fs')
+    const { giveToServerUser } = await import('../support/server-user.js')
+    mkdirSync(location)
+    await giveToServerUser(location)
+    await query(cluster, `create tablespace space location '${location}'`)
+    await query(cluster, 'create table inside (id int) tablespace space')
+    await repository.backUp(cluster)
+    await query(cluster, 'create table later as select generate_series(1, 1000) as id')
+    await repository.backUp(cluster)
+    await using other = await repository.startCluster({ ownInitdb: true })
+    await repository.backUp(other)
+  })
+  after(() => repository.close())
+
+  const options = (): object => {
+    const from = repository.backups[0]!.tablespaces[0]!.location
+    return { tablespaceMapping: new Map([[from, `${repository.newTarget()}-space`]]) }
+  }
+  const restore = (): ReturnType<FileRepository['restore']> => repository.restore(options())
+  const keyOf = (pattern: RegExp, backup = 0): string => {
+    const { id, cluster } = repository.backups[backup]!
+    const found = repository.keys().find((key) => {
+      return pattern.test(key) && key.startsWith(`${cluster}/`) && (key.includes(id) || key.endsWith('cluster.json'))
+    })
+    assert.ok(found !== undefined, `an object like ${String(pattern)}`)
+    return found
+  }
+
+  test('a restore of the undamaged repository succeeds', async () => {
+    assert.deepEqual(await restore(), { exitCode: 0, message: '' })
+  })
+
+  for (const { name, key: pattern, missing } of NEEDED) {
+    test(`restore fails and leaves nothing when ${name} is damaged, whichever way (R5, V3)`, async () => {
+      const key = keyOf(pattern)
+      for (const [damage, bytes] of Object.entries(damages(key, repository.read(key)))) {
+        const { exitCode, message } = await repository.damaged({ [key]: bytes }, restore)
+        assert.equal(exitCode, 3, `${damage}: ${message}`)
+        assert.ok(message.includes(`"${key}"`), `${damage}: ${message}`)
+      }
+    })
+
+    test(`restore fails and leaves nothing when ${name} is missing (R2)`, async () => {
+      const key = keyOf(pattern)
+      const { exitCode, message } = await repository.damaged({ [key]: undefined }, restore)
+      assert.equal(exitCode, missing?.exitCode ?? 3, message)
+      assert.match(message, missing?.says ?? new RegExp(`"${key}"`))
+    })
+
+    test(`restore fails and leaves nothing when ${name} is that of another backup or cluster (V8)`, async () => {
+      const key = keyOf(pattern)
+      const ours = repository.read(key)
+      for (const backup of [1, 2]) {
+        if (name === 'tablespace_map' && backup === 2) continue // that cluster has none
+        const theirs = repository.read(keyOf(pattern, backup))
+        if (theirs.equals(ours)) continue // one cluster.json for all backups of a cluster, and a map that did not change
+        const { exitCode, message } = await repository.damaged({ [key]: theirs }, restore)
+        assert.equal(exitCode, 3, message)
+        assert.ok(message.includes(`"${key}"`), message)
+      }
+    })
+  }
+
+  test('restore fails and leaves nothing when two objects are swapped (V8)', async () => {
+    for (const [a, b] of [
+      [/00000\.tar\.zst$/, /00001\.tar\.zst$/],
+      [/\/backup_label$/, /\/tablespace_map$/],
+      [/\/files\.jsonl\.zst$/, /\/objects\.jsonl\.zst$/],
+      [/\/cluster\.json$/, /\/backups\//],
+    ] as const) {
+      const [keyA, keyB] = [keyOf(a), keyOf(b)]
+      const swapped = { [keyA]: repository.read(keyB), [keyB]: repository.read(keyA) }
+      const { exitCode, message } = await repository.damaged(swapped, restore)
+      assert.equal(exitCode, 3, message)
+      assert.ok(message.includes(`"${keyA}"`) || message.includes(`"${keyB}"`), message)
+    }
+  })
+
+  for (const { key: pattern, reason } of NOT_NEEDED) {
+    test(`restore succeeds without what is like ${String(pattern)}, which ${reason}`, async () => {
+      const keys = repository.keys().filter((key) => pattern.test(key))
+      assert.ok(keys.length > 0)
+      const { exitCode, message } = await repository.damaged(
+        Object.fromEntries(keys.map((key) => [key, undefined])),
+        restore,
+      )
+      assert.equal(exitCode, 0, message)
+    })
+  }
+
+  test('restore does not read the seek table of an archive, whose frames prove themselves, and succeeds', async () => {
+    const key = keyOf(/00000\.tar\.zst$/)
+    const bytes = repository.read(key)
+    for (const at of [endOfFrames(bytes) + 9, bytes.length - 1]) {
+      const { exitCode, message } = await repository.damaged({ [key]: flipped(bytes, at) }, restore)
+      assert.equal(exitCode, 0, message)
+    }
+  })
+})

@@ -1,0 +1,89 @@
+/** The documentation against the program: what can be generated is up to date, and what is named exists. */
+import assert from 'node:assert/strict'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { describe, it } from 'node:test'
+import { createProgram } from '#src/cli/program.js'
+import { EXIT_BUG, EXIT_CODES, EXIT_FETCH_FAILED, EXIT_PAGE_ERRORS } from '#src/errors.js'
+import { renderCommands, renderConfiguration } from '../../scripts/docs/render.js'
+import { ROOT } from '../support/oracles.js'
+
+const read = (file: string): string => readFileSync(path.join(ROOT, file), 'utf8')
+const STALE = 'run "npm run build && npm run build:test && node build/scripts/generate-docs.js"'
+
+const PAGES = [
+  'README.md',
+  'CHANGELOG.md',
+  ...readdirSync(path.join(ROOT, 'docs')).map((name) => `docs/${name}`),
+].filter((name) => name.endsWith('.md'))
+
+describe('the documentation', () => {
+  it('has the help of every command as it is', async () => {
+    assert.equal(read('docs/commands.md'), await renderCommands(), STALE)
+  })
+
+  it('has every setting as it is', async () => {
+    const text = read('docs/configuration.md')
+    assert.equal(text, await renderConfiguration(text), STALE)
+  })
+
+  it('tells every exit code in README.md', () => {
+    const rows = new Set([...read('README.md').matchAll(/^\| (\d+)/gm)].map(([, code]) => Number(code)))
+    const codes = [...Object.values(EXIT_CODES).map(({ exit }) => exit), EXIT_PAGE_ERRORS, EXIT_BUG, EXIT_FETCH_FAILED]
+    for (const code of [0, ...codes]) assert.ok(rows.has(code), `exit code ${code} is not in README.md`)
+  })
+
+  it('tells in troubleshooting.md only messages that the program has', () => {
+    const source = sourceText()
+    const messages = [...read('docs/troubleshooting.md').matchAll(/\*\*`([^`]+)`\*\*/g)].map(([, text]) => text ?? '')
+    assert.ok(messages.length > 20)
+    // Names are left out as `…`; what stands between them must be somewhere in the source, or come from PostgreSQL.
+    const invented = messages
+      .filter((message) => !message.startsWith('permission denied for function'))
+      .filter((message) => message.split(/[…"]/).some((piece) => !source.includes(piece.trim())))
+    assert.deepEqual(invented, [])
+  })
+
+  for (const page of PAGES) {
+    it(`links to files that exist: ${page}`, () => {
+      const links = [...read(page).matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g)].map(([, target]) => target ?? '')
+      const broken = links
+        .filter((target) => !/^[a-z]+:/.test(target))
+        .filter((target) => !existsSync(path.join(ROOT, path.dirname(page), target)))
+      assert.deepEqual(broken, [])
+    })
+
+    it(`shows commands that exist, with options that they have: ${page}`, () => {
+      assert.deepEqual(unknownUsages(read(page)), [])
+    })
+  }
+})
+
+function sourceText(): string {
+  const directory = path.join(ROOT, 'src')
+  return readdirSync(directory, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts') || file.endsWith('pgsluice-wal'))
+    .map((file) => readFileSync(path.join(directory, file), 'utf8'))
+    .join('\n')
+}
+
+/** Lines that begin with `pgsluice` in blocks of code, whose command or options the program does not know. */
+function unknownUsages(text: string): string[] {
+  const blocks = [...text.matchAll(/```(?:sh|console)\n(.*?)```/gs)].map(([, block]) => block ?? '')
+  const lines = blocks.flatMap((block) => block.replaceAll('\\\n', ' ').split('\n')).map((line) => line.trim())
+  return lines.filter((line) => {
+    const words = line.replace(/^(?:\$ )?(?:sudo -u \S+ )?/, '').split(/\s+/)
+    if (words[0] !== 'pgsluice') return false
+    let command = createProgram('0')
+    let next = words.slice(1)
+    for (;;) {
+      const child = command.commands.find((candidate) => candidate.name() === next[0])
+      if (child === undefined) break
+      command = child
+      next = next.slice(1)
+    }
+    if (command.name() === 'pgsluice' && next.some((word) => !word.startsWith('-'))) return true
+    const known = new Set(['--help', ...command.options.map(({ long }) => long)])
+    return next.some((word) => word.startsWith('--') && !known.has(word.replace(/=.*/, '')))
+  })
+}
