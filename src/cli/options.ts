@@ -34,14 +34,14 @@ export function settingFlags(options: Record<string, unknown>): Record<string, s
   )
 }
 
-/** Parses `OLD=NEW`, in which a backslash before `=` keeps it (as pg_basebackup does). */
+/** Parses `OLD=NEW`, in which a backslash before `=` keeps it, and any other is part of the path (as pg_basebackup does). */
 export function parseTablespaceMapping(text: string): [string, string] {
-  const match = /^((?:[^=\\]|\\.)+)=((?:[^=\\]|\\.)+)$/.exec(text)
+  const match = /^((?:[^=\\]|\\=|\\(?!=))+)=((?:[^=\\]|\\=|\\(?!=))+)$/.exec(text)
   const [, from, to] = match ?? []
   if (from === undefined || to === undefined) {
     throw new ToolError('usage', `wrong value "${text}" for --tablespace-mapping: expected OLD=NEW`)
   }
-  const plain = (path: string): string => path.replace(/\\(.)/g, '$1')
+  const plain = (path: string): string => path.replaceAll('\\=', '=')
   if (!from.startsWith('/') || !to.startsWith('/')) {
     throw new ToolError('usage', `wrong value "${text}" for --tablespace-mapping: both directories must be absolute`)
   }

@@ -6,7 +6,6 @@ import { ToolError } from '../errors.js'
 import { parseWalFileName } from '../postgres/wal-segment.js'
 import { archiverStatus, switchWal } from '../postgres/session/cluster.js'
 import type { Session } from '../postgres/session/connection.js'
-import type { Settings } from '../config/settings.js'
 import { awaitWalRange } from '../repository/wal-range.js'
 import type { Storage } from '../storage/storage.js'
 import type { CommandContext } from './context.js'
@@ -16,7 +15,7 @@ export async function proveArchiving(
   session: Session,
   storage: Storage,
   cluster: string,
-  options: Pick<Settings, 'archiveTimeoutMs'> & { walSegmentSize: number },
+  options: { archiveTimeoutMs: number; walSegmentSize: number },
   context: CommandContext,
 ): Promise<string | undefined> {
   let segment: string
@@ -33,7 +32,8 @@ export async function proveArchiving(
   }
   const file = parseWalFileName(segment)
   if (file?.kind !== 'segment') throw new Error(`"${segment}" is no WAL segment`)
-  let reported = 0
+  let archivedBefore = false
+  let failures: number | undefined
   await awaitWalRange(storage, cluster, {
     timeline: file.timeline,
     segments: [segment],
@@ -41,19 +41,27 @@ export async function proveArchiving(
     timeoutMs: options.archiveTimeoutMs,
     signal: context.signal,
     probe: async () => {
-      const { lastFailedSegment, failedCount } = await archiverStatus(session)
-      if (failedCount > reported && lastFailedSegment !== undefined) {
-        if (reported > 0)
-          context.report({
-            type: 'warning',
-            message: `archive_command failed for "${lastFailedSegment}"; the server tries again`,
-          })
-        reported = failedCount
+      // one look at the repository lies between two probes: what was archived by the first must be there by now
+      if (archivedBefore) throw archivedElsewhere(segment, storage.url)
+      const { lastArchivedSegment, lastFailedSegment, failedCount } = await archiverStatus(session)
+      archivedBefore = lastArchivedSegment === segment
+      if (failures !== undefined && failedCount > failures && lastFailedSegment !== undefined) {
+        context.report({
+          type: 'warning',
+          message: `archive_command failed for "${lastFailedSegment}"; the server tries again`,
+        })
       }
+      failures = failedCount
     },
     onWaiting: (missing, seconds) => {
       context.report({ type: 'wal-awaited', segment, missing: missing.length, seconds })
     },
   })
   return segment
+}
+
+function archivedElsewhere(segment: string, url: string): ToolError {
+  return new ToolError('wal-missing', `the server says that it archived "${segment}", but it is not in "${url}"`, {
+    hint: 'archive_command writes to another repository, or to none: it must be pgsluice-wal push "%p" with this one.',
+  })
 }

@@ -31,6 +31,9 @@ import { findBackupSource, type BackupSource } from './backup-source.js'
 import type { CommandContext } from './context.js'
 import { openToWrite } from './open-repository.js'
 
+/** How long WAL may take to the archive: a backlog of a busy server must not fail its backup. */
+const ARCHIVE_TIMEOUT_MS = 600_000
+
 /** Options of {@link backup}. */
 export interface BackupOptions {
   /** The user's name for it; any single line of printable text. Default: `pgsluice`. */
@@ -88,7 +91,7 @@ async function takeBackup(run: BackupRun, outer: CommandContext): Promise<Backup
   const { signal } = context
   const facts = { major, systemIdentifier, walSegmentSize, alias: clusterName || undefined }
   const { name: cluster } = await claimIdentity(storage, facts, signal)
-  const { archiveTimeoutMs } = settings
+  const { archiveTimeoutMs = ARCHIVE_TIMEOUT_MS } = settings
   await proveArchiving(session, storage, cluster, { archiveTimeoutMs, walSegmentSize }, context)
 
   const id = backupId(await databaseClock(session), randomBytes(4).toString('hex'))

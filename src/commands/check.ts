@@ -15,6 +15,9 @@ import { archivingProblems, findDataDirectory } from './backup-source.js'
 import type { CommandContext } from './context.js'
 import { keepProfile, storageOptions } from './open-repository.js'
 
+/** Somebody sits before a check and waits. */
+const ARCHIVE_TIMEOUT_MS = 60_000
+
 /** One line of the answer. */
 export interface Finding {
   about: 'server' | 'data directory' | 'repository' | 'archiving'
@@ -161,7 +164,7 @@ async function checkArchiving(
     const { major, systemIdentifier, walSegmentSize, clusterName } = server
     const facts = { major, systemIdentifier, walSegmentSize, alias: clusterName || undefined }
     const { name } = await claimIdentity(storage, facts, context.signal)
-    const { archiveTimeoutMs } = settings
+    const { archiveTimeoutMs = ARCHIVE_TIMEOUT_MS } = settings
     const began = performance.now()
     const segment = await proveArchiving(session, storage, name, { archiveTimeoutMs, walSegmentSize }, context)
     if (segment === undefined) {

@@ -118,7 +118,7 @@ export const SETTINGS = {
   'archive-timeout': {
     schema: duration('10min'),
     placeholder: 'TIME',
-    help: 'how long to wait for WAL to reach the archive (default: 10min)',
+    help: 'how long to wait for WAL to reach the archive (default: 10min; check: 1min)',
   },
   dbname: {
     schema: text('a database name or connection string'),
@@ -152,7 +152,7 @@ export interface Settings {
   readonly memoryBytes: number | undefined
   readonly compressionLevel: number
   readonly checksum: 'CRC32C' | 'SHA256'
-  readonly archiveTimeoutMs: number
+  readonly archiveTimeoutMs: number | undefined
   readonly dbname: string | undefined
   readonly pgdata: string | undefined
 }
@@ -181,7 +181,7 @@ export function settingsFrom(parsed: RawSettings): Settings {
     memoryBytes: parsed['memory'] as number | undefined,
     compressionLevel: (parsed['compression-level'] as number | undefined) ?? 1,
     checksum: (parsed['checksum'] as 'CRC32C' | 'SHA256' | undefined) ?? 'CRC32C',
-    archiveTimeoutMs: (parsed['archive-timeout'] as number | undefined) ?? 600_000,
+    archiveTimeoutMs: parsed['archive-timeout'] as number | undefined,
     dbname: parsed['dbname'] as string | undefined,
     pgdata: parsed['pgdata'] as string | undefined,
   })
