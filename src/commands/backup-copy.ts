@@ -75,16 +75,21 @@ export async function takeInventory(
       const reason = entry.reason ?? 'it is no regular file'
       inventory.skipped.push({ path: entry.path, reason })
       context.report({ type: 'warning', message: `"${entry.path.toString()}" is not part of the backup: ${reason}` })
+    } else if (entry.kind === 'tablespace-link' || isInPlaceTablespace(entry)) {
+      inventory.tablespaces.push(entry)
     } else if (entry.kind === 'directory') {
       inventory.directories.push(entry)
-    } else if (entry.kind === 'tablespace-link') {
-      inventory.tablespaces.push(entry)
     } else if (entry.path.toString('latin1') !== PG_CONTROL) {
       inventory.files.add({ ...entry, relationSegment: entry.relation?.segment })
       inventory.totalBytes += entry.size
     }
   }
   return inventory
+}
+
+/** A directory where others have a link (T5): the walk yields no other of that name. */
+function isInPlaceTablespace({ kind, path }: DataEntry): boolean {
+  return kind === 'directory' && /^pg_tblspc\/[1-9][0-9]*$/.test(path.toString('latin1'))
 }
 
 /** Packs everything, then pg_control in an archive of its own (W12, E7, F16). */

@@ -20,7 +20,7 @@ import type { ObjectLine, ObjectsIndexLine } from '../repository/objects-index.j
 import type { Storage } from '../storage/storage.js'
 import { createFileChecksum, type ChecksumAlgorithm } from '../postgres/checksum.js'
 import { forkOf } from './backup-copy.js'
-import type { FinishedBackup } from './backup-record-of.js'
+import type { FinishedBackup } from './finished-backup.js'
 import type { CommandContext } from './context.js'
 
 /** The small objects that hold the rest of the backup together. */

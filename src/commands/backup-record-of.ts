@@ -1,36 +1,11 @@
 /** The record of a backup, from everything that was learnt while it was taken. */
 import type { Settings } from '../config/settings.js'
 import { formatLsn } from '../postgres/lsn.js'
-import type { StartedBackup, StoppedBackup } from '../postgres/session/backup-session.js'
-import { segmentNames } from '../postgres/wal-segment.js'
 import type { BackupRecord } from '../repository/backup-record.js'
 import { documentHead } from '../repository/document.js'
-import type { Copied, Inventory } from './backup-copy.js'
 import type { Indexes } from './backup-indexes.js'
-import type { BackupSource } from './backup-source.js'
+import { neededSegments, type FinishedBackup } from './finished-backup.js'
 import { TOOL } from './version.js'
-
-/** A backup that has been stopped. */
-export interface FinishedBackup {
-  id: string
-  label: string
-  /** Name of the cluster in the repository. */
-  cluster: string
-  source: BackupSource
-  started: StartedBackup
-  /** LSN of the checkpoint that starts recovery, from the backup label. */
-  checkpointLsn: bigint
-  inventory: Inventory
-  copied: Copied
-  stopped: StoppedBackup
-  /** Configuration files as the server names them (W8). */
-  configFiles: readonly string[]
-}
-
-/** Names of all WAL segments that the backup needs, ascending; at least one. */
-export function neededSegments({ source, started, stopped }: FinishedBackup): string[] {
-  return segmentNames(started.timeline, started.startLsn, stopped.stopLsn, source.server.walSegmentSize)
-}
 
 /** The record that commits the backup. */
 export function makeRecord(

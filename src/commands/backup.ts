@@ -26,9 +26,10 @@ import { WorkerPool } from '../workers/pool.js'
 import { proveArchiving } from './archiving-proof.js'
 import { copyCluster, takeInventory } from './backup-copy.js'
 import { writeIndexes } from './backup-indexes.js'
-import { makeRecord, neededSegments, type FinishedBackup } from './backup-record-of.js'
+import { makeRecord } from './backup-record-of.js'
 import { findBackupSource, type BackupSource } from './backup-source.js'
 import type { CommandContext } from './context.js'
+import { neededSegments, type FinishedBackup } from './finished-backup.js'
 import { openToWrite } from './open-repository.js'
 
 /** How long WAL may take to the archive: a backlog of a busy server must not fail its backup. */

@@ -46,7 +46,7 @@ export function planResources(settings: Pick<Settings, 'jobs' | 'memoryBytes'>, 
       return { jobs: Math.min(cores, allowed), partSizeBytes, partsInFlight }
     }
   }
-  if (settings.jobs === undefined) return { jobs: 1, partSizeBytes: 5 * MiB, partsInFlight: 1 }
+  if (settings.jobs === undefined) return { jobs: 1, partSizeBytes: 5 * MiB, partsInFlight: 2 }
   const needed = Math.ceil((BASE_BYTES + settings.jobs * threadBytes(5 * MiB, 1)) / MiB)
   throw new ToolError(
     'usage',

@@ -6,7 +6,9 @@ import type { Storage } from '../storage/storage.js'
 import { walFileNameOf, walKey, walTimelinePrefix } from './layout.js'
 import { readWalObjectHead } from './wal-fetch.js'
 
-const POLL_MS = 500
+/** Pauses between looks: a segment is there within a second as a rule, and a backlog is no hurry. */
+const FIRST_PAUSE_MS = 100
+const LONGEST_PAUSE_MS = 2000
 const PARALLEL_READS = 8
 
 /** How to wait. */
@@ -26,6 +28,7 @@ export interface AwaitRangeOptions {
 /** Resolves when all segments are there and each says of itself what it should. Rejects with ToolError `wal-missing` at the deadline. */
 export async function awaitWalRange(storage: Storage, cluster: string, options: AwaitRangeOptions): Promise<void> {
   const started = performance.now()
+  let pauseMs = FIRST_PAUSE_MS
   let missing = await missingSegments(storage, cluster, options)
   while (missing.length > 0) {
     const elapsedMs = performance.now() - started
@@ -39,7 +42,8 @@ export async function awaitWalRange(storage: Storage, cluster: string, options: 
       )
     }
     options.onWaiting?.(missing, elapsedMs / 1000)
-    await sleep(POLL_MS, undefined, { signal: options.signal })
+    await sleep(pauseMs, undefined, { signal: options.signal })
+    pauseMs = Math.min(pauseMs * 1.5, LONGEST_PAUSE_MS)
     await options.probe?.()
     missing = await missingSegments(storage, cluster, options)
   }

@@ -126,7 +126,7 @@ export class FileRepository {
     const targetDirectory = options.targetDirectory ?? this.newTarget()
     const isThere = this.#targets % 2 === 0 && options.targetDirectory === undefined
     if (isThere) mkdirSync(targetDirectory, { mode: 0o700 })
-    const settings = makeSettings({ repository: this.url, jobs: 1 })
+    const settings = makeSettings({ repository: this.url, cluster: this.backups[0]!.cluster, jobs: 1 })
     const context = { report, signal: new AbortController().signal }
     try {
       await restore(settings, { backup: this.backups[0]?.id, ...options, targetDirectory }, context)
