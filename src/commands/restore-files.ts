@@ -3,9 +3,10 @@
  * it recovers. Each was compared with its hash in the index before it counts (format rule 3).
  */
 import { createHash, type Hash } from 'node:crypto'
+import { constants } from 'node:fs'
 import { open, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { systemErrorCode, ToolError } from '../errors.js'
+import { reasonOf, systemErrorCode, ToolError } from '../errors.js'
 import { applyToAutoConf, recoverySettings } from '../postgres/recovery-settings.js'
 import { formatTablespaceMap, parseTablespaceMap } from '../postgres/tablespace-map.js'
 import type { BackupRecord } from '../repository/backup-record.js'
@@ -15,6 +16,9 @@ import type { Storage } from '../storage/storage.js'
 import type { CommandContext } from './context.js'
 import type { RestorePlan } from './restore-plan.js'
 import type { RestoreTarget } from './restore-target.js'
+
+/** As the default of writeFile(), but never through a link that somebody has planted (R4). */
+const FLAG = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW
 
 interface Owner {
   uid: number
@@ -101,7 +105,12 @@ async function writeOwned(
   content: Uint8Array | string | AsyncIterable<Buffer>,
   owner: Owner | undefined,
 ): Promise<void> {
-  await writeFile(path, content, { mode: 0o600 })
+  try {
+    await writeFile(path, content, { mode: 0o600, flag: FLAG })
+  } catch (cause) {
+    if (!(cause instanceof Error && 'syscall' in cause)) throw cause
+    throw new ToolError('file-system', `could not write "${path}": ${reasonOf(cause)}`, { cause })
+  }
   if (!owner) return
   const file = await open(path, 'r')
   try {

@@ -60,6 +60,9 @@ export async function readRestorePlan(
     const path = pathOfLine(line).toString('latin1')
     checkRelativePath(path, filesKey)
     if (line.type !== 'file') {
+      // the only links of a cluster (R4)
+      if (line.type === 'tablespace' && path !== `pg_tblspc/${line.oid}`)
+        throw new ToolError('damaged', `"${filesKey}" names the tablespace ${line.oid} at ${JSON.stringify(path)}`)
       directories.push(line)
       continue
     }

@@ -5,13 +5,16 @@
  * A marker lies in the target until the restore is done: a directory that a killed restore left is recognised by the
  * next one, which starts over, and is never taken for a cluster.
  */
-import { chmod, chown, mkdir, readdir, rm, rmdir, statfs, symlink, writeFile } from 'node:fs/promises'
+import { existsSync, type Stats } from 'node:fs'
+import { chmod, chown, mkdir, readdir, readlink, rm, rmdir, stat, statfs, symlink, writeFile } from 'node:fs/promises'
 import { isAbsolute, join, relative, resolve } from 'node:path'
 import { reasonOf, systemErrorCode, ToolError } from '../errors.js'
 import { parseMode, pathOfLine, type DirectoryLine, type TablespaceLine } from '../repository/files-index.js'
 
 /** Name of the marker. */
 const MARKER = 'pgsluice.restore-in-progress'
+/** Name of pg_control until everything else is durable. */
+export const UNNAMED_CONTROL = 'global/pg_control.pgsluice-restore'
 
 /** What a restore writes to. */
 export interface RestoreTarget {
@@ -19,8 +22,10 @@ export interface RestoreTarget {
   directory: string
   /** Location of each tablespace that lives outside, by OID. */
   locations: Map<number, string>
-  /** The target directory did not exist before. */
-  created: boolean
+  /** What the target directory and the locations were before; undefined where there was none. */
+  before: Map<string, Stats | undefined>
+  /** `PG_<major>_<catalog version>`: the directory of this cluster within a location. */
+  versionDirectory: string
 }
 
 /** Options of {@link checkTarget}. */
@@ -39,27 +44,41 @@ export interface TargetOptions {
 export async function checkTarget(options: TargetOptions): Promise<RestoreTarget> {
   const directory = resolve(options.targetDirectory)
   const entries = await entriesOf(directory)
-  if (entries && entries.length > 0 && !isAbandoned(entries)) {
+  const abandoned = entries !== undefined && isAbandoned(directory, entries)
+  if (entries && entries.length > 0 && !abandoned) {
     const running = entries.includes('postmaster.pid') ? ', and a server may be running in it' : ''
     throw new ToolError('refused', `the target directory "${directory}" is not empty${running}`, {
       hint: 'Restore into an empty directory, or one that does not exist yet.',
     })
   }
   const locations = mapLocations(directory, options)
-  for (const location of locations.values()) {
+  for (const [oid, location] of locations) {
     const inside = await entriesOf(join(location, options.versionDirectory))
-    if (inside && inside.length > 0 && !(entries && isAbandoned(entries))) {
+    // what an abandoned restore wrote there is what it had linked to: anything else is somebody's data
+    const ours = abandoned && (await readlink(join(directory, `pg_tblspc/${oid}`)).catch(() => '')) === location
+    if (inside && inside.length > 0 && !ours) {
       throw new ToolError('refused', `the tablespace location "${location}" holds files of a cluster of this version`, {
         hint: 'Give it another place with --tablespace-mapping OLD=NEW.',
       })
     }
   }
   await checkSpace(directory, options.bytes)
-  return { directory, locations, created: entries === undefined }
+  const before = new Map<string, Stats | undefined>()
+  for (const place of [directory, ...locations.values()]) before.set(place, await statusOf(place))
+  return { directory, locations, before, versionDirectory: options.versionDirectory }
 }
 
-function isAbandoned(entries: readonly string[]): boolean {
-  return entries.includes(MARKER)
+/** The marker goes before pg_control has its name: a restore that was killed in between is known by that. */
+function isAbandoned(directory: string, entries: readonly string[]): boolean {
+  if (entries.includes(MARKER)) return true
+  return existsSync(join(directory, UNNAMED_CONTROL)) && !existsSync(join(directory, 'global/pg_control'))
+}
+
+async function statusOf(path: string): Promise<Stats | undefined> {
+  return stat(path).catch((error: unknown) => {
+    if (systemErrorCode(error) === 'ENOENT') return undefined
+    throw new ToolError('file-system', `could not look at "${path}": ${reasonOf(error)}`, { cause: error })
+  })
 }
 
 async function entriesOf(directory: string): Promise<string[] | undefined> {
@@ -129,6 +148,7 @@ export async function makeDirectories(
   try {
     await mkdir(root, { recursive: true })
     await removeContents(target)
+    await removeFromLocations(target)
     await writeFile(join(target.directory, MARKER), 'A restore began here and has not ended.\n')
     const global = lines.find((line) => pathOfLine(line).equals(Buffer.from('global')))
     if (global) await settle(root, global, setOwner, parseMode(global.mode))
@@ -170,12 +190,19 @@ export async function removeMarker(target: RestoreTarget): Promise<void> {
 }
 
 /** Puts everything back as it was: an empty directory, or none (a failed restore leaves nothing to trip over). */
-export async function undoRestore(target: RestoreTarget, versionDirectory: string): Promise<void> {
-  for (const location of target.locations.values()) {
-    await rm(join(location, versionDirectory), { recursive: true, force: true })
+export async function undoRestore(target: RestoreTarget): Promise<void> {
+  await removeFromLocations(target)
+  if (existsSync(target.directory)) await removeContents(target)
+  for (const [place, before] of target.before) {
+    if (!existsSync(place)) continue
+    if (before === undefined) await rmdir(place)
+    else await settle(Buffer.from(place), before, process.getuid?.() === 0, before.mode & 0o7777)
   }
-  await removeContents(target)
-  if (target.created) await rmdir(target.directory)
+}
+
+async function removeFromLocations({ locations, versionDirectory }: RestoreTarget): Promise<void> {
+  for (const location of locations.values())
+    await rm(join(location, versionDirectory), { recursive: true, force: true })
 }
 
 async function removeContents(target: RestoreTarget): Promise<void> {

@@ -23,11 +23,9 @@ import { reportProgress } from './progress.js'
 import { writeSmallFiles } from './restore-files.js'
 import { readRestorePlan, type RestorePlan } from './restore-plan.js'
 import { restoreCommand } from './restore-command.js'
-import { checkTarget, makeDirectories, removeMarker, undoRestore, type RestoreTarget } from './restore-target.js'
+import { checkTarget, makeDirectories, removeMarker, UNNAMED_CONTROL, undoRestore } from './restore-target.js'
+import type { RestoreTarget } from './restore-target.js'
 import { syncTree } from './sync-tree.js'
-
-/** Name of pg_control until everything else is durable. */
-const UNNAMED_CONTROL = 'global/pg_control.pgsluice-restore'
 
 /** Options of {@link restore}. */
 export interface RestoreOptions {
@@ -82,7 +80,7 @@ export async function restore(
       await writeCluster(storage, record, plan, target, command, options.archiveMode ?? 'off', pool, context)
     } catch (error) {
       await pool.close()
-      throw await undone(target, plan, error)
+      throw await undone(target, error)
     } finally {
       await pool.close()
     }
@@ -170,9 +168,9 @@ async function syncDirectories(paths: readonly string[]): Promise<void> {
 }
 
 /** The error of the restore, once the target is as it was; or both errors where even that failed. */
-async function undone(target: RestoreTarget, plan: RestorePlan, error: unknown): Promise<unknown> {
+async function undone(target: RestoreTarget, error: unknown): Promise<unknown> {
   try {
-    await undoRestore(target, plan.versionDirectory)
+    await undoRestore(target)
     return error
   } catch (undoError) {
     return new ToolError(

@@ -79,7 +79,9 @@ describe('the objects of a backup, read by zstd, tar and pg_waldump', () => {
       `create table noise as select string_agg(uuid_send(gen_random_uuid()), ''::bytea) as bytes
          from generate_series(1, 2000000) i group by i % 8000`,
     )
-    const { stdout } = await succeed(['backup', '--json', '--checksum', 'SHA256', '--jobs', '2'], repository, { cluster })
+    const { stdout } = await succeed(['backup', '--json', '--checksum', 'SHA256', '--jobs', '2'], repository, {
+      cluster,
+    })
     const lines = stdout.trimEnd().split('\n')
     record = (JSON.parse(lines.at(-1)!) as { backup: Record }).backup
     await archiveWal(cluster, repository)
@@ -87,7 +89,8 @@ describe('the objects of a backup, read by zstd, tar and pg_waldump', () => {
     archives = filesBelow(repository.directory).filter((key) => key.endsWith('.tar.zst'))
     extracted = workplace.at('extracted')
     mkdirSync(extracted)
-    for (const key of archives) tool('tar', ['-x', '--use-compress-program=zstd', '-f', objectPath(key), '-C', extracted])
+    for (const key of archives)
+      tool('tar', ['-x', '--use-compress-program=zstd', '-f', objectPath(key), '-C', extracted])
   })
 
   after(async () => {
@@ -100,7 +103,10 @@ describe('the objects of a backup, read by zstd, tar and pg_waldump', () => {
     assert.ok(archives.length >= 4 && compressed.length > archives.length + 3)
     for (const key of compressed) tool('zstd', ['-t', '-q', objectPath(key)])
     const listed = archives.flatMap((key) =>
-      tool('tar', ['-tv', '--use-compress-program=zstd', '-f', objectPath(key)]).toString().trimEnd().split('\n'),
+      tool('tar', ['-tv', '--use-compress-program=zstd', '-f', objectPath(key)])
+        .toString()
+        .trimEnd()
+        .split('\n'),
     )
     const members = listed.map((line) => /^(\S+) +\S+ +(\d+) \S+ \S+ (.*)$/.exec(line)!)
     assert.deepEqual(
@@ -121,7 +127,9 @@ describe('the objects of a backup, read by zstd, tar and pg_waldump', () => {
   it('objects.jsonl names every object of the backup with its size and SHA-256 (rule 3)', () => {
     const lines = jsonLines(base('objects.jsonl.zst')) as { type: string; name: string; size: number; sha256: string }[]
     const objects = lines.filter(({ type }) => type === 'object')
-    const stored = filesBelow(path.dirname(objectPath(base('backup_label')))).filter((name) => name !== 'objects.jsonl.zst')
+    const stored = filesBelow(path.dirname(objectPath(base('backup_label')))).filter(
+      (name) => name !== 'objects.jsonl.zst',
+    )
     assert.deepEqual(objects.map(({ name }) => name).sort(), stored)
     for (const { name, size, sha256: hash } of objects) {
       const bytes = readFileSync(objectPath(base(name)))
@@ -148,7 +156,11 @@ describe('the objects of a backup, read by zstd, tar and pg_waldump', () => {
         at += frame.size
       }
       assert.equal(at, whole.length)
-      assert.deepEqual(zstdFrames(bytes), frames.map(({ offset }) => offset), 'the table knows every frame')
+      assert.deepEqual(
+        zstdFrames(bytes),
+        frames.map(({ offset }) => offset),
+        'the table knows every frame',
+      )
     }
   })
 

@@ -143,7 +143,10 @@ describe('a cluster that is lost with its disk', { concurrency: 2 }, () => {
       await succeed(['restore', 'nightly', '--target-dir', target], repository, { asServerUser })
       assertOwned(target)
       assert.ok(!readdirSync(path.join(target, path.dirname(lost.temporary))).includes(path.basename(lost.temporary)))
-      assert.deepEqual(readdirSync(path.join(target, 'pg_wal')).filter((name) => /^[0-9A-F]{24}/.test(name)), []) // R9
+      assert.deepEqual(
+        readdirSync(path.join(target, 'pg_wal')).filter((name) => /^[0-9A-F]{24}/.test(name)),
+        [],
+      ) // R9
       const verify = await findOracles(major)?.run('pg_verifybackup', ['-n', target], { asServerUser: true })
       if (verify !== undefined) assert.equal(verify.exitCode, 0, `${verify.stdout}${verify.stderr}`)
 

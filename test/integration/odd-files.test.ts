@@ -56,7 +56,8 @@ it('files with names of any bytes come back as they were, and tar and pg_verifyb
   using workplace = await openWorkplace()
   await using cluster = await startArchivingCluster(repository, { major: MAJOR })
   const odd = Buffer.from(`${cluster.pgdata}/odd`, 'latin1')
-  const inside = (directory: Buffer, name: string): Buffer => Buffer.concat([directory, Buffer.from(`/${name}`, 'latin1')])
+  const inside = (directory: Buffer, name: string): Buffer =>
+    Buffer.concat([directory, Buffer.from(`/${name}`, 'latin1')])
   mkdirSync(odd)
   // Some of them empty, one large enough for frames of its own, and each name as a directory, too.
   for (const [index, name] of NAMES.entries()) {
@@ -144,7 +145,12 @@ it('a pg_wal that is a symbolic link comes back as a directory, without the WAL 
   const target = workplace.at('restored')
   await succeed(['restore', '--target-dir', target], repository)
   assert.ok(lstatSync(path.join(target, 'pg_wal')).isDirectory())
-  assert.deepEqual(readdirSync(path.join(target, 'pg_wal')).sort(), readdirSync(moved).filter((n) => !/^0/.test(n)).sort())
+  assert.deepEqual(
+    readdirSync(path.join(target, 'pg_wal')).sort(),
+    readdirSync(moved)
+      .filter((n) => !/^0/.test(n))
+      .sort(),
+  )
   await using restored = await startRestored(MAJOR, target, repository)
   assert.equal((await query(restored, 'select 1')).length, 1)
 })
@@ -183,7 +189,15 @@ function expectedMode(name: string, isDirectory: boolean): number {
 it('tar reads the header of a file of 9 GiB, more than the size field of ustar can say (F12)', async () => {
   using workplace = await openWorkplace()
   const size = 9 * GiB
-  const member = { name: Buffer.from('base/5/huge'), type: 'file' as const, size, mode: 0o600, uid: 0, gid: 0, mtimeMs: 0 }
+  const member = {
+    name: Buffer.from('base/5/huge'),
+    type: 'file' as const,
+    size,
+    mode: 0o600,
+    uid: 0,
+    gid: 0,
+    mtimeMs: 0,
+  }
   const header = await tarHeader(member)
   assert.equal(tarHeaderProblem(header.subarray(-512), size), undefined)
   // The body is a hole, over which tar seeks: to read one through a whole backup takes half a minute.

@@ -112,7 +112,11 @@ for (const major of availableMajors().filter((each) => [13, 15, 18].includes(eac
     }
 
     it('come back at new places, and the originals on the same host are never touched (T3)', async () => {
-      const moved = { odd: workplace.at('new = odd\\'), plain: workplace.at('new/plain'), nested: workplace.at('new-nested') }
+      const moved = {
+        odd: workplace.at('new = odd\\'),
+        plain: workplace.at('new/plain'),
+        nested: workplace.at('new-nested'),
+      }
       // PostgreSQL 13 cannot read back a backslash at the end of a location.
       if (major === 13) moved.odd = workplace.at('new = \\odd')
       const names = ['odd', 'plain', 'nested'] as const
@@ -135,8 +139,14 @@ for (const major of availableMajors().filter((each) => [13, 15, 18].includes(eac
         await query(restored, 'checkpoint')
         await restored.stop()
       }
-      assert.deepEqual(names.map((name) => stateOf(locations[name])), originals)
-      assert.ok(!existsSync(path.join(moved.plain, 'PG_9.6_201608131')), 'only what is of this cluster is restored (T1)')
+      assert.deepEqual(
+        names.map((name) => stateOf(locations[name])),
+        originals,
+      )
+      assert.ok(
+        !existsSync(path.join(moved.plain, 'PG_9.6_201608131')),
+        'only what is of this cluster is restored (T1)',
+      )
     })
 
     const refusals: readonly (readonly [string, () => string[], number, RegExp])[] = [
@@ -172,7 +182,8 @@ for (const major of availableMajors().filter((each) => [13, 15, 18].includes(eac
         mapping(locations[name], changed[name] ?? workplace.at(`free-${name}`)),
       )
 
-    for (const [what, args, code, message] of refusals) {
+    // What is refused does not depend on the major.
+    for (const [what, args, code, message] of major === availableMajors().at(-1) ? refusals : []) {
       it(`refuse ${what}, before anything is written (T10, R1)`, async () => {
         const before = readdirSync(workplace.directory).sort()
         const result = await pgsluice(['restore', '--target-dir', workplace.at('refused'), ...args()], repository)
@@ -199,9 +210,15 @@ for (const major of availableMajors().filter((each) => [13, 15, 18].includes(eac
       loseDirectory(cluster)
       rmSync(locations.odd, { recursive: true })
       // What is left of the other: the mount point, and another version's files.
-      rmSync(path.join(locations.plain, readdirSync(locations.plain).find((name) => name !== 'PG_9.6_201608131')!), {
-        recursive: true,
-      })
+      rmSync(
+        path.join(
+          locations.plain,
+          readdirSync(locations.plain).find((name) => name !== 'PG_9.6_201608131')!,
+        ),
+        {
+          recursive: true,
+        },
+      )
       const target = workplace.at('restored')
       const elsewhere = mapping(locations.nested, workplace.at('no-longer-nested'))
       await succeed(['restore', '--target-dir', target, ...elsewhere], repository)
