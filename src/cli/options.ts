@@ -51,7 +51,8 @@ export function parseTablespaceMapping(text: string): [string, string] {
 /** Examples and exit codes, as every help ends. */
 export function helpEnd(examples: readonly string[], exits: readonly (readonly [number, string])[]): string {
   const lines = ['', 'Examples:', ...examples.map((example) => `  ${example}`), '', 'Exit codes:']
-  return [...lines, ...exits.map(([code, meaning]) => `  ${String(code).padStart(3)}  ${meaning}`)].join('\n')
+  const sorted = [...exits].sort(([a], [b]) => a - b)
+  return [...lines, ...sorted.map(([code, meaning]) => `  ${String(code).padStart(3)}  ${meaning}`)].join('\n')
 }
 
 /** Exit codes that most commands have. */

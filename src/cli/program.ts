@@ -161,7 +161,7 @@ function restoreCommand(): Command {
     .description('restore a backup into a data directory, ready to recover to the end of the archive')
     .argument('[backup]', 'an id, the unique beginning of one, a label (its newest), or latest', 'latest')
     .requiredOption('--target-dir <DIR>', 'the data directory to make: empty, or not there yet')
-    .option('--tablespace-mapping <OLD=NEW>', 'put the tablespace at OLD to NEW (may be repeated)', collect, [])
+    .option('--tablespace-mapping <OLD=NEW>', 'put the tablespace at OLD to NEW (may be repeated)', collect)
     .addOption(
       new Option('--archive-mode <MODE>', 'whether the restored server archives WAL')
         .choices(['off', 'preserve'])
@@ -184,13 +184,13 @@ function restoreCommand(): Command {
     .action(
       (
         backup: string,
-        options: Options & { targetDir: string; tablespaceMapping: string[]; archiveMode: 'off' | 'preserve' },
+        options: Options & { targetDir: string; tablespaceMapping?: string[]; archiveMode: 'off' | 'preserve' },
       ) =>
         start(options, {
           streams: true,
           run: async (settings, context) => {
             const { restore } = await import('../commands/restore.js')
-            const tablespaceMapping = new Map(options.tablespaceMapping.map(parseTablespaceMapping))
+            const tablespaceMapping = new Map((options.tablespaceMapping ?? []).map(parseTablespaceMapping))
             const { targetDir: targetDirectory, archiveMode } = options
             return restore(settings, { backup, targetDirectory, tablespaceMapping, archiveMode }, context)
           },
@@ -201,7 +201,7 @@ function restoreCommand(): Command {
     )
 }
 
-function collect(value: string, previous: string[]): string[] {
+function collect(value: string, previous: string[] = []): string[] {
   return [...previous, value]
 }
 

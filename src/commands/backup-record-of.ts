@@ -24,6 +24,7 @@ export function makeRecord(
     label: backup.label,
     type: 'full',
     cluster: backup.cluster,
+    ...(server.clusterName !== '' && { alias: server.clusterName }),
     postgresVersion: server.versionNum,
     catalogVersion: server.catalogVersion,
     walSegmentSize: server.walSegmentSize,

@@ -4,6 +4,7 @@ import { reasonOf, ToolError } from '../errors.js'
 import { readControlFile, type ControlFile } from '../postgres/control-file.js'
 import { checkServerVersion, readServer, type ServerInfo } from '../postgres/session/cluster.js'
 import type { Session } from '../postgres/session/connection.js'
+import { checkBackupPrivileges } from '../postgres/session/privileges.js'
 import type { Settings } from '../config/settings.js'
 
 /** A server that can be backed up. */
@@ -23,6 +24,7 @@ export async function findBackupSource(session: Session, settings: Settings): Pr
       hint: 'Run the backup on the primary.',
     })
   }
+  await checkBackupPrivileges(session)
   for (const problem of archivingProblems(server)) throw problem
   const dataDirectory = await findDataDirectory(server, settings)
   const { control } = await readControlFile(dataDirectory)

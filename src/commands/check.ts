@@ -5,6 +5,7 @@
 import type { Settings } from '../config/settings.js'
 import { reasonOf, ToolError } from '../errors.js'
 import { connectToServer, type Session } from '../postgres/session/connection.js'
+import { checkBackupPrivileges } from '../postgres/session/privileges.js'
 import { checkServerVersion, readServer, type ServerInfo } from '../postgres/session/cluster.js'
 import { claimIdentity } from '../repository/identity.js'
 import { inspectStorage, type Probe } from '../storage/inspect.js'
@@ -127,6 +128,7 @@ async function checkServer(session: Session, findings: Finding[]): Promise<Serve
     add(findings, 'server', 'ok', `PostgreSQL ${server.version}, system identifier ${server.systemIdentifier}`)
     if (server.inRecovery)
       add(findings, 'server', 'failure', 'the server is in recovery: backups from a standby are not supported yet')
+    await attempt(findings, 'server', () => checkBackupPrivileges(session))
     const problems = archivingProblems(server)
     for (const { message, hint } of problems) add(findings, 'server', 'failure', message, hint)
     if (problems.length === 0) add(findings, 'server', 'ok', 'WAL archiving is switched on')

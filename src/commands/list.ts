@@ -2,7 +2,8 @@
 import type { Settings } from '../config/settings.js'
 import type { BackupRecord } from '../repository/backup-record.js'
 import { listBackups } from '../repository/catalog.js'
-import { findCluster, listClusters, type ClusterIdentity } from '../repository/identity.js'
+import { findCluster, listClusters } from '../repository/clusters.js'
+import type { ClusterIdentity } from '../repository/identity.js'
 import type { CommandContext } from './context.js'
 import { openToRead } from './open-repository.js'
 

@@ -82,7 +82,11 @@ export async function keepProfile(
   { probes, abilities }: Pick<StorageInspection, 'probes' | 'abilities'>,
   signal?: AbortSignal,
 ): Promise<void> {
-  if (probes.some(({ name, result }) => result === 'failed' && name !== 'delete')) return
+  const isUncertain = probes.some(({ name, result, detail = '' }) => {
+    // a request that the store calls wrong (400, 405, 501) will be wrong the next time, too
+    return result === 'failed' && name !== 'delete' && !/\bHTTP (400|405|501), (?!RequestTimeout)/.test(detail)
+  })
+  if (isUncertain) return
   const storage = await openStorage({ ...options, abilities })
   try {
     await writeProfile(storage, abilities, new Date(), signal)

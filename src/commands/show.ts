@@ -2,7 +2,7 @@
 import type { Settings } from '../config/settings.js'
 import type { BackupRecord } from '../repository/backup-record.js'
 import { findBackup } from '../repository/catalog.js'
-import { findCluster } from '../repository/identity.js'
+import { findCluster } from '../repository/clusters.js'
 import { basePrefix, OBJECTS_INDEX } from '../repository/layout.js'
 import { readObjectsIndex, type ObjectsIndexLine } from '../repository/objects-index.js'
 import type { CommandContext } from './context.js'

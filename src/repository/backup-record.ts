@@ -27,6 +27,8 @@ export interface BackupRecord extends DocumentHead {
   label: string
   type: 'full'
   cluster: string
+  /** The server's cluster_name, if it had one: a name for the cluster that people know. */
+  alias?: string
   /** server_version_num. */
   postgresVersion: number
   catalogVersion: number

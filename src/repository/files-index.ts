@@ -3,7 +3,7 @@
  * checksum, and what no tar header can say (format rule 5).
  */
 
-/** A directory to make. Directories come before everything else, parents before children. */
+/** A directory to make. Tablespaces and directories come before all files. */
 export interface DirectoryLine extends PathField {
   type: 'directory'
   /** Octal text: `0700`. */

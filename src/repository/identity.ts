@@ -6,7 +6,7 @@ import { NotFoundError, ToolError } from '../errors.js'
 import type { Storage } from '../storage/storage.js'
 import { createObject } from './create-object.js'
 import { documentHead, formatDocument, readDocument, type DocumentHead } from './document.js'
-import { clusterKey, clusterName, parseClusterName, README_KEY } from './layout.js'
+import { clusterKey, clusterName, README_KEY } from './layout.js'
 import { README_TEXT } from './readme.js'
 
 /** `cluster.json`. */
@@ -97,57 +97,4 @@ async function createReadme(storage: Storage, signal?: AbortSignal): Promise<voi
   } catch (error) {
     if (!(error instanceof ToolError) || error.code !== 'conflict') throw error
   }
-}
-
-/** Clusters of a repository: every sub-prefix with a `cluster.json`. */
-export async function listClusters(storage: Storage, signal?: AbortSignal): Promise<ClusterIdentity[]> {
-  const clusters: ClusterIdentity[] = []
-  let startAfter = ''
-  // one page a cluster: skip from each sub-prefix to the next rather than list all of its objects
-  for (;;) {
-    const next = await firstKey(storage, startAfter, signal)
-    if (next === undefined) return clusters
-    const folder = next.slice(0, next.indexOf('/') + 1)
-    const name = folder.slice(0, -1)
-    if (parseClusterName(name)) {
-      try {
-        clusters.push(await readIdentity(storage, name, signal))
-      } catch (error) {
-        if (!(error instanceof NotFoundError)) throw error
-      }
-    }
-    startAfter = folder === '' ? next : `${name}0` // '0' follows '/' in the order of bytes
-  }
-}
-
-async function firstKey(storage: Storage, startAfter: string, signal?: AbortSignal): Promise<string | undefined> {
-  for await (const { key } of storage.list('', { ...(startAfter && { startAfter }), signal })) return key
-  return undefined
-}
-
-/** Finds a cluster by name or alias; where none is named, the only one. Throws ToolError `usage` with the candidates. */
-export async function findCluster(
-  storage: Storage,
-  named: string | undefined,
-  signal?: AbortSignal,
-): Promise<ClusterIdentity> {
-  const clusters = await listClusters(storage, signal)
-  const matching =
-    named === undefined ? clusters : clusters.filter(({ name, alias }) => name === named || alias === named)
-  const [only] = matching
-  if (only && matching.length === 1) return only
-  const candidates = clusters.map(({ name, alias }) => (alias ? `${name} (${alias})` : name)).join(', ')
-  if (clusters.length === 0) throw new ToolError('usage', `no cluster is stored in "${storage.url}"`)
-  if (named === undefined) {
-    throw new ToolError('usage', `"${storage.url}" holds ${clusters.length} clusters`, {
-      hint: `Name one with --cluster: ${candidates}.`,
-    })
-  }
-  throw new ToolError(
-    'usage',
-    `${matching.length === 0 ? 'no cluster' : 'more than one cluster'} in "${storage.url}" is named "${named}"`,
-    {
-      hint: `There are: ${candidates}.`,
-    },
-  )
 }

@@ -159,6 +159,7 @@ describe('backup that is told to end', { skip: obstacle ?? false }, () => {
       return ended
     })
     assert.equal((await command.ended).exitCode, 143)
+    scene.endpoint.clearFaults()
     assert.equal(await scene.abortUploads(), 1)
     await scene.assertNothingLeft([])
   })

@@ -51,18 +51,18 @@ function flipped(bytes: Buffer, at: number): Buffer {
   return copy
 }
 
+/** Those that a listing shows come cheap; the others cost a restore each, which ends where the damage is met. */
 function damages(key: string, bytes: Buffer): Record<string, Buffer> {
   const end = /\d\.tar\.zst$/.test(key) ? endOfFrames(bytes) : bytes.length
   const middle = Math.floor(end / 2)
   return {
     'its first byte is flipped': flipped(bytes, 0),
-    'a byte of its header is flipped': flipped(bytes, 6),
+    ...(key.endsWith('.zst') && { 'a byte of its header is flipped': flipped(bytes, 6) }),
     'a byte in its middle is flipped': flipped(bytes, middle),
     'its last byte is flipped': flipped(bytes, end - 1),
     'it is cut in the middle': bytes.subarray(0, middle),
     'its last byte is missing': bytes.subarray(0, bytes.length - 1),
     'it is empty': Buffer.alloc(0),
-    'it is zeros': Buffer.alloc(bytes.length),
     'a byte follows it': Buffer.concat([bytes, Buffer.from('\n')]),
     'it is there twice': Buffer.concat([bytes, bytes]),
   }
@@ -153,24 +153,18 @@ describe('restore from a damaged repository', { skip: obstacle ?? false }, () =>
     }
   })
 
-  for (const { key: pattern, reason } of NOT_NEEDED) {
-    test(`restore succeeds without what is like ${String(pattern)}, which ${reason}`, async () => {
-      const keys = repository.keys().filter((key) => pattern.test(key))
-      assert.ok(keys.length > 0)
-      const { exitCode, message } = await repository.damaged(
-        Object.fromEntries(keys.map((key) => [key, undefined])),
-        restore,
-      )
-      assert.equal(exitCode, 0, message)
-    })
-  }
+  const reasons = NOT_NEEDED.map(({ key, reason }) => `${String(key)}, which ${reason}`).join('; ')
+  test(`restore succeeds without ${reasons}`, async () => {
+    for (const { key } of NOT_NEEDED) assert.ok(repository.keys().some((each) => key.test(each)))
+    const keys = repository.keys().filter((key) => NOT_NEEDED.some((each) => each.key.test(key)))
+    const none = Object.fromEntries(keys.map((key) => [key, undefined]))
+    assert.deepEqual(await repository.damaged(none, restore), { exitCode: 0, message: '' })
+  })
 
   test('restore does not read the seek table of an archive, whose frames prove themselves, and succeeds', async () => {
     const key = keyOf(/00000\.tar\.zst$/)
     const bytes = repository.read(key)
-    for (const at of [endOfFrames(bytes) + 9, bytes.length - 1]) {
-      const { exitCode, message } = await repository.damaged({ [key]: flipped(bytes, at) }, restore)
-      assert.equal(exitCode, 0, message)
-    }
+    const other = flipped(flipped(bytes, endOfFrames(bytes) + 9), bytes.length - 1)
+    assert.deepEqual(await repository.damaged({ [key]: other }, restore), { exitCode: 0, message: '' })
   })
 })

@@ -8,7 +8,7 @@
 import { reasonOf, ToolError } from '../../errors.js'
 import { parseLsn } from '../lsn.js'
 import { isInRecovery } from './cluster.js'
-import { withGrantHint } from './privileges.js'
+import { backupFunctions, withGrantHint } from './privileges.js'
 import type { Session } from './connection.js'
 
 /** Options of {@link startBackup}. */
@@ -42,18 +42,15 @@ export interface StoppedBackup {
   stopTime: Date
 }
 
-/** From this version on the functions have their new names and no exclusive mode. */
-const RENAMED_IN = 150_000
-
 /**
  * Starts a base backup and waits for its checkpoint, without a time limit (P4, S4). An abort of the session's signal
  * cancels the wait. The server's refusals (full_page_writes off on a standby …) come word for word (S7).
  */
 export async function startBackup(session: Session, options: StartBackupOptions): Promise<StartedBackup> {
   const inRecovery = await isInRecovery(session)
-  const renamed = session.versionNum >= RENAMED_IN
-  const call = renamed ? 'pg_backup_start($1, $2)' : 'pg_start_backup($1, $2, false)'
-  const signature = renamed ? 'pg_backup_start(text, boolean)' : 'pg_start_backup(text, boolean, boolean)'
+  const signature = backupFunctions(session).start
+  // the third argument of the older function defaults to an exclusive backup, which writes into the live PGDATA (S1)
+  const call = signature.startsWith('pg_backup_start') ? 'pg_backup_start($1, $2)' : 'pg_start_backup($1, $2, false)'
   const rows = await withGrantHint(session, signature, () =>
     session.query<{ time: string; lsn: string }>(
       // The select list is evaluated from left to right: the time is the one before the checkpoint.
@@ -78,9 +75,8 @@ export async function startBackup(session: Session, options: StartBackupOptions)
  * archive (E5): what counts is which segments our repository has, and we look for ourselves.
  */
 export async function stopBackup(session: Session): Promise<StoppedBackup> {
-  const renamed = session.versionNum >= RENAMED_IN
-  const call = renamed ? 'pg_backup_stop(false)' : 'pg_stop_backup(false, false)'
-  const signature = renamed ? 'pg_backup_stop(boolean)' : 'pg_stop_backup(boolean, boolean)'
+  const signature = backupFunctions(session).stop
+  const call = signature.startsWith('pg_backup_stop') ? 'pg_backup_stop(false)' : 'pg_stop_backup(false, false)'
   // The files hold bytes in the encoding of the database, or in none (a path of a tablespace). With SQL_ASCII as the
   // client's encoding textsend() returns them as they are: no conversion that changes them, and no check that could
   // fail now that the backup has been stopped and cannot be stopped again.
