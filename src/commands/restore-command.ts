@@ -6,24 +6,26 @@ import type { Settings } from '../config/settings.js'
 import { ToolError } from '../errors.js'
 import { quoteShell } from '../postgres/recovery-settings.js'
 
-/** Path of the shell front beside this program. */
-function frontPath(): string {
-  return join(dirname(fileURLToPath(import.meta.url)), '..', 'pgsluice-wal')
-}
-
 /**
- * `'…/pgsluice-wal' --node '…/node' fetch %f "%p" --repository … --cluster …`. Credentials are never part of it: the
- * server's environment or the profile has them. Throws ToolError `usage` where the program lies in npx's cache, which
- * npm empties as it likes.
+ * Path of the shell front beside this program. Throws ToolError `usage` where the program lies in npx's cache, which npm
+ * empties as it likes: a server that recovers months later would not find it.
  */
-export function restoreCommand(settings: Settings, cluster: string): string {
-  const front = frontPath()
+export function findFront(): string {
+  const front = join(dirname(fileURLToPath(import.meta.url)), '..', 'pgsluice-wal')
   if (front.includes('/_npx/')) {
     throw new ToolError('usage', `restore_command would name "${front}", in the cache of npx, which npm may empty`, {
       hint: 'Install pgsluice on this host (npm install --global pgsluice) and restore with that.',
     })
   }
   if (!existsSync(front)) throw new ToolError('configuration', `the shell front "${front}" is missing`)
+  return front
+}
+
+/**
+ * `'…/pgsluice-wal' --node '…/node' fetch %f "%p" --repository … --cluster …`. Credentials are never part of it: the
+ * server's environment or the profile has them.
+ */
+export function restoreCommand(front: string, settings: Settings, cluster: string): string {
   const options: [string, string | undefined][] = [
     ['--repository', settings.repository],
     ['--cluster', cluster],

@@ -22,7 +22,7 @@ import { openToRead, storageOptions } from './open-repository.js'
 import { reportProgress } from './progress.js'
 import { writeSmallFiles } from './restore-files.js'
 import { readRestorePlan, type RestorePlan } from './restore-plan.js'
-import { restoreCommand } from './restore-command.js'
+import { findFront, restoreCommand } from './restore-command.js'
 import { checkTarget, makeDirectories, removeMarker, UNNAMED_CONTROL, undoRestore } from './restore-target.js'
 import type { RestoreTarget } from './restore-target.js'
 import { syncTree } from './sync-tree.js'
@@ -54,6 +54,7 @@ export async function restore(
   context: CommandContext,
 ): Promise<RestoreResult> {
   const began = performance.now()
+  const front = findFront()
   const resources = planResources(settings, availableParallelism())
   const { storage } = await openToRead(settings)
   try {
@@ -61,7 +62,7 @@ export async function restore(
     const record = await findBackup(storage, cluster.name, options.backup ?? 'latest', context.signal)
     context.report({ type: 'step', message: `restoring backup ${record.id} of ${cluster.name}` })
     const plan = await readRestorePlan(storage, record, context.signal)
-    const command = restoreCommand(settings, cluster.name)
+    const command = restoreCommand(front, settings, cluster.name)
     const target = await checkTarget({
       targetDirectory: options.targetDirectory,
       tablespaceMapping: options.tablespaceMapping ?? new Map(),

@@ -1,0 +1,253 @@
+/**
+ * A server in recovery never promotes because of us (G1, G1b): whatever breaks between it and its archive, it stops where it
+ * is, and once that is repaired it recovers everything. PostgreSQL takes a restore_command's exit codes 1 to 125 for the end
+ * of WAL, and Node.js has such codes for failures of its own, so the test is the server's own behaviour.
+ */
+import assert from 'node:assert/strict'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import { readControlFile } from '#src/postgres/control-file.js'
+import { FRONT } from '../support/command-line.js'
+import { startLedger, verifyLedger, type Acknowledged } from '../support/ledger.js'
+import { ROOT } from '../support/oracles.js'
+import {
+  archiveWal,
+  BUCKET,
+  openEndpointRepository,
+  openWorkplace,
+  startArchivingCluster,
+  startRestored,
+  succeed,
+  type EndpointRepository,
+} from '../support/pgsluice.js'
+import { availableMajors } from '../support/postgres-binaries.js'
+import { startCluster } from '../support/postgres.js'
+import { giveToServerUser, runAsServerUser } from '../support/server-user.js'
+
+const MAJORS = availableMajors()
+
+/** What a scenario can break. */
+interface Stage {
+  repository: EndpointRepository
+  /** A copy of the installed package, which the restore_command names. */
+  installed: string
+  /** Keys of the segments that recovery needs, in order. */
+  segments: string[]
+}
+
+interface Scenario {
+  name: string
+  /** Breaks something at the moment when recovery asks for its second segment; what is then in flight still succeeds. */
+  sabotage?: (stage: Stage) => void
+  /** Puts it right again. Faults of the endpoint are always cleared, and objects and the package put back. */
+  env?: NodeJS.ProcessEnv
+  /** What the log says of it. */
+  says: RegExp
+}
+
+const failEverything = ({ repository }: Stage, action: Parameters<typeof repository.endpoint.fault>[0]['action']): void => {
+  repository.endpoint.fault({ match: ({ bucket, key }) => bucket === BUCKET && key.includes('/wal/'), action })
+}
+const inPackage = ({ installed }: Stage, name: string): string => path.join(installed, name)
+const damageThird = ({ repository, segments }: Stage, change: (bytes: Buffer) => Buffer): void => {
+  void repository.get(segments[2]!).then((bytes) => repository.set(segments[2]!, change(bytes)))
+}
+
+const SCENARIOS: readonly Scenario[] = [
+  {
+    name: 'a module of ours is gone',
+    sabotage: (stage) => rmSync(inPackage(stage, 'dist/repository/wal-fetch.js')),
+    says: /Cannot find module .*wal-fetch\.js/,
+  },
+  {
+    name: 'the entry of the program is gone',
+    sabotage: (stage) => rmSync(inPackage(stage, 'dist/main.js')),
+    says: /Cannot find module .*main\.js/,
+  },
+  {
+    name: 'a module of ours is cut off',
+    sabotage: (stage) => writeFileSync(inPackage(stage, 'dist/cli/run.js'), 'import { '),
+    says: /SyntaxError/,
+  },
+  {
+    name: 'all dependencies are gone',
+    sabotage: (stage) => rmSync(inPackage(stage, 'node_modules')),
+    says: /Cannot find package/,
+  },
+  {
+    name: 'the shell front is gone',
+    sabotage: (stage) => rmSync(inPackage(stage, 'dist/pgsluice-wal')),
+    says: /not found|No such file/,
+  },
+  {
+    name: 'Node.js is gone',
+    sabotage: (stage) => rmSync(inPackage(stage, 'node')),
+    says: /could not run Node\.js/,
+  },
+  { name: 'NODE_OPTIONS is wrong', env: { NODE_OPTIONS: '--bad-option' }, says: /bad option|not allowed/ },
+  { name: 'nothing listens at the endpoint', env: { AWS_ENDPOINT_URL_S3: 'http://127.0.0.1:1' }, says: /ECONNREFUSED/ },
+  {
+    name: 'the credentials are gone',
+    env: { AWS_ACCESS_KEY_ID: undefined, AWS_SECRET_ACCESS_KEY: undefined, HOME: '/nonexistent' },
+    says: /[Cc]redential/,
+  },
+  { name: 'the endpoint breaks all connections', sabotage: (stage) => failEverything(stage, 'reset'), says: /could not/ },
+  {
+    name: 'the store says 403',
+    sabotage: (stage) => failEverything(stage, { status: 403, code: 'AccessDenied' }),
+    says: /AccessDenied|403|denied/,
+  },
+  {
+    name: 'the store says 500',
+    sabotage: (stage) => failEverything(stage, { status: 500, code: 'InternalError' }),
+    says: /InternalError|500/,
+  },
+  {
+    name: 'the store says 404 for its bucket',
+    sabotage: (stage) => failEverything(stage, { status: 404, code: 'NoSuchBucket' }),
+    says: /NoSuchBucket|bucket/,
+  },
+  {
+    name: 'the next segment has a zeroed body (G3)',
+    sabotage: (stage) => damageThird(stage, (bytes) => Buffer.from(bytes).fill(0, bytes.length >> 1)),
+    says: /damaged|could not decompress/,
+  },
+  {
+    name: 'the next segment is cut off (G3)',
+    sabotage: (stage) => damageThird(stage, (bytes) => bytes.subarray(0, bytes.length >> 1)),
+    says: /damaged|could not decompress/,
+  },
+  {
+    name: 'the next segment is missing and later ones are there (G2)',
+    sabotage: ({ repository, segments }) => repository.delete(segments[2]!),
+    says: /is missing from the archive, and "[0-9A-F]{24}" is there/,
+  },
+  {
+    name: 'only history files cannot be read (G6)',
+    sabotage: ({ repository }) => {
+      const action = { status: 503, code: 'SlowDown' }
+      repository.endpoint.fault({ match: ({ key }) => key.endsWith('.history.zst'), action })
+    },
+    says: /00000002\.history/,
+  },
+]
+
+describe('a server in recovery', { concurrency: 2 }, () => {
+  let workplace: Awaited<ReturnType<typeof openWorkplace>>
+  /** By major: the lost cluster, as it is restored, and what is in its repository. */
+  const lost = new Map<number, { acknowledged: Acknowledged[]; objects: Map<string, Buffer>; restored: string }>()
+
+  before(async () => {
+    workplace = await openWorkplace()
+    for (const major of new Set([MAJORS[0]!, MAJORS.at(-1)!])) {
+      await using repository = await openEndpointRepository()
+      await using cluster = await startArchivingCluster(repository, { major, walSegmentSizeMb: 1 })
+      const ledger = await startLedger(cluster, { clients: 2 })
+      await succeed(['backup'], repository, { cluster })
+      for (let n = 0; n < 5; n++) {
+        await ledger.advance(20)
+        await archiveWal(cluster, repository)
+      }
+      const acknowledged = [...(await ledger.stop())]
+      await archiveWal(cluster, repository)
+      const restored = workplace.at(`restored-${major}`)
+      await succeed(['restore', '--target-dir', restored], repository)
+      const objects = new Map<string, Buffer>()
+      for (const key of await repository.keys()) objects.set(key, await repository.get(key))
+      lost.set(major, { acknowledged, objects, restored })
+    }
+  })
+  after(() => workplace[Symbol.dispose]())
+
+  /** A package like the installed one, which a test may damage; a link stands for Node.js. */
+  async function install(name: string): Promise<string> {
+    const installed = workplace.at(name)
+    mkdirSync(installed, { recursive: true })
+    cpSync(path.join(ROOT, 'dist'), path.join(installed, 'dist'), { recursive: true })
+    cpSync(path.join(ROOT, 'package.json'), path.join(installed, 'package.json'))
+    for (const [link, target] of [
+      ['node_modules', path.join(ROOT, 'node_modules')],
+      ['node', process.execPath],
+    ] as const) {
+      if (!existsSync(path.join(installed, link))) symlinkSync(target, path.join(installed, link))
+    }
+    await giveToServerUser(installed)
+    return installed
+  }
+
+  async function play(major: number, scenario: Scenario): Promise<void> {
+    const { acknowledged, objects, restored } = lost.get(major)!
+    const name = `${major}-${SCENARIOS.indexOf(scenario)}`
+    const target = workplace.at(`data-${name}`)
+    assert.equal((await runAsServerUser('cp', ['-Rp', restored, target])).exitCode, 0)
+    const installed = await install(`package-${name}`)
+    const autoConf = path.join(target, 'postgresql.auto.conf')
+    const command = readFileSync(autoConf, 'utf8')
+    assert.ok(command.includes(FRONT) && command.includes(process.execPath))
+    const changed = command.replace(FRONT, path.join(installed, 'dist/pgsluice-wal'))
+    writeFileSync(autoConf, changed.replace(process.execPath, path.join(installed, 'node')))
+
+    await using repository = await openEndpointRepository()
+    for (const [key, bytes] of objects) await repository.set(key, bytes)
+    const needed = await segmentsFrom(restored, objects)
+    assert.ok(needed.length >= 5)
+    const stage: Stage = { repository, installed, segments: needed }
+    let broken = scenario.sabotage === undefined
+    repository.endpoint.fault({
+      match: ({ key }) => {
+        if (!broken && key.endsWith(needed[1]!)) {
+          broken = true
+          scenario.sabotage?.(stage)
+        }
+        return false
+      },
+      action: 'stall',
+    })
+    const env = { ...repository.env, PGSLUICE_MAX_ATTEMPTS: '2' }
+    {
+      await using cluster = await startCluster({ major, directory: target, env: { ...env, ...scenario.env }, start: false })
+      await cluster.start({ wait: 'none' })
+      await cluster.waitForEnd()
+      assert.match(cluster.logText(), scenario.says)
+      assert.match(cluster.logText(), /FATAL: +could not restore file|FATAL.*restore_command/)
+      assert.ok(broken)
+    }
+    await assertInRecovery(target)
+    repository.endpoint.clearFaults()
+    for (const [key, bytes] of objects) await repository.set(key, bytes)
+    await install(`package-${name}`)
+    await using again = await startRestored(major, target, repository, { env })
+    await verifyLedger(again, acknowledged)
+    rmSync(installed, { recursive: true })
+  }
+
+  for (const scenario of SCENARIOS) {
+    it(`stops without promoting when ${scenario.name}, and later recovers everything (G1)`, async () => {
+      await play(MAJORS.at(-1)!, scenario)
+    })
+  }
+  for (const scenario of [SCENARIOS[0]!, SCENARIOS[6]!, SCENARIOS[10]!]) {
+    it(`of PostgreSQL ${MAJORS[0]!} stops without promoting when ${scenario.name}, too (G1)`, async () => {
+      await play(MAJORS[0]!, scenario)
+    })
+  }
+})
+
+/** Keys of the segments from the start of the backup on. */
+async function segmentsFrom(restored: string, objects: Map<string, Buffer>): Promise<string[]> {
+  const label = readFileSync(path.join(restored, 'backup_label'), 'utf8')
+  const first = /file ([0-9A-F]{24})/.exec(label)![1]!
+  const names = [...objects.keys()].filter((key) => /\/[0-9A-F]{24}\.zst$/.test(key)).sort()
+  return await Promise.resolve(names.filter((key) => path.basename(key) >= `${first}.zst`))
+}
+
+/** The server was not promoted: it is on timeline 1, has made no other, and will go on recovering. */
+async function assertInRecovery(directory: string): Promise<void> {
+  const { control } = await readControlFile(directory)
+  assert.equal(control.checkpointTimeline, 1)
+  assert.notEqual(control.state.text, 'in production')
+  assert.ok(existsSync(path.join(directory, 'recovery.signal')))
+  const wal = readdirSync(path.join(directory, 'pg_wal'))
+  assert.deepEqual(wal.filter((name) => name.endsWith('.history') || name.startsWith('00000002')), [])
+}
