@@ -4,6 +4,7 @@
  * The index says where each file lies; the tar headers are checked against it, not trusted. A file that does not match
  * fails the restore, and the cluster stays unstartable, since pg_control gets its name last (R6).
  */
+import { createHash } from 'node:crypto'
 import { ToolError } from '../errors.js'
 import { createFileChecksum } from '../postgres/checksum.js'
 import type { Storage } from '../storage/storage.js'
@@ -25,13 +26,22 @@ export async function extractArchive(
 ): Promise<ExtractResult> {
   const body = await storage.get(job.key, { signal: context.signal })
   const extraction = new Extraction(job)
+  const hash = createHash('sha256')
+  async function* hashed(): AsyncGenerator<Uint8Array> {
+    for await (const chunk of body) {
+      hash.update(chunk as Buffer)
+      yield chunk as Buffer
+    }
+  }
   try {
-    for await (const bytes of decompress(body, memory.bytes, job.key)) {
+    for await (const bytes of decompress(job.sha256 === undefined ? body : hashed(), memory.bytes, job.key)) {
       context.signal.throwIfAborted()
       extraction.take(bytes)
       context.addProgress(bytes.length)
     }
     extraction.end()
+    if (job.sha256 !== undefined && hash.digest('hex') !== job.sha256)
+      throw new ToolError('damaged', `"${job.key}" is damaged: its SHA-256 is not the recorded one`)
   } finally {
     extraction.close()
     body.destroy()

@@ -99,6 +99,8 @@ export interface ExtractJob {
   checksumAlgorithm: ChecksumAlgorithm
   /** Give files to their recorded owners (only root can). */
   setOwner: boolean
+  /** Of the stored object, hex: compared as well, where it is given. */
+  sha256?: string | undefined
 }
 
 /** What extracting an archive gave. */

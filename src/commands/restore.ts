@@ -6,7 +6,7 @@
  */
 import { open, rename } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import type { ExtractJob } from '../archive/jobs.js'
 import { planResources } from '../config/resources.js'
 import type { Settings } from '../config/settings.js'
@@ -145,14 +145,17 @@ async function* extractJobs(
   signal: AbortSignal,
 ): AsyncGenerator<ExtractJob> {
   for await (const { archive, files } of plan.readArchives(storage, signal)) {
+    const key = archiveKey(record.cluster, record.id, archive)
     yield {
       kind: 'extract',
       archive,
-      key: archiveKey(record.cluster, record.id, archive),
+      key,
       targetDirectory: Buffer.from(target.directory).toString('latin1'),
       files: files.map((file) => (file.path === 'global/pg_control' ? { ...file, path: UNNAMED_CONTROL } : file)),
       checksumAlgorithm: record.checksumAlgorithm,
       setOwner,
+      // pg_control ends in its own CRC32C, so that every valid one has the same: only the object's hash tells them apart
+      sha256: files.some(({ path }) => path === 'global/pg_control') ? plan.hashes.get(basename(key)) : undefined,
     }
   }
 }

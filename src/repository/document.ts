@@ -9,7 +9,7 @@ import { reasonOf, ToolError } from '../errors.js'
 import type { Storage } from '../storage/storage.js'
 
 /** Version of the format that is written. Readers take every 1.x. */
-export const FORMAT_VERSION = '1.0'
+const FORMAT_VERSION = '1.0'
 
 /** Members that every document has. */
 export interface DocumentHead {
@@ -29,7 +29,7 @@ export function formatDocument(document: object): string {
 }
 
 /** Parses a document; throws ToolError `damaged` where its checksum or its form is wrong, `configuration` where it is too new. */
-export function parseDocument(text: string, key: string): DocumentHead & Record<string, unknown> {
+function parseDocument(text: string, key: string): DocumentHead & Record<string, unknown> {
   const at = text.lastIndexOf('"checksum": "')
   const checksum = at < 0 ? undefined : /^"checksum": "([0-9a-f]{64})"\n\}\n$/.exec(text.slice(at))?.[1]
   if (checksum === undefined) throw new ToolError('damaged', `"${key}" is damaged: it does not end with its checksum`)

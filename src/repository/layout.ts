@@ -51,7 +51,7 @@ export const OBJECTS_INDEX = 'objects.jsonl.zst'
 export const CONFIG_FOLDER = 'config/'
 
 /** Folder of all WAL of a cluster. */
-export function walPrefix(cluster: string): string {
+function walPrefix(cluster: string): string {
   return `${cluster}/wal/`
 }
 
@@ -78,10 +78,6 @@ export function runningPrefix(cluster: string): string {
 /** `running/<id>/<time>.json` */
 export function heartbeatKey(cluster: string, id: string, time: Date): string {
   return `${runningPrefix(cluster)}${id}/${keyTime(time)}.json`
-}
-
-export function retiredPrefix(cluster: string): string {
-  return `${cluster}/retired/`
 }
 
 /** Id of a backup: its start in UTC to the second, and 8 random hex digits. */

@@ -4,9 +4,9 @@ import { crc32 } from 'node:zlib'
 import type { StoreAbilities } from './storage-options.js'
 
 /** Parts of an upload are numbered 1 to 10,000 (O2). */
-export const MAX_PARTS = 10_000
+const MAX_PARTS = 10_000
 /** S3 refuses smaller parts, the last one apart (O2). */
-export const MIN_PART_BYTES = 5 * 1024 * 1024
+const MIN_PART_BYTES = 5 * 1024 * 1024
 /** Up to here one request is faster than an upload of parts, which takes three or more. */
 export const SINGLE_PUT_BYTES = 32 * 1024 * 1024
 const MEBIBYTE = 1024 * 1024

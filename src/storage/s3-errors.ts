@@ -106,7 +106,7 @@ export function responseHeader(error: unknown, name: string): string | undefined
 }
 
 /** The store's own word for the error (`AccessDenied`), or that of the system (`ECONNREFUSED`). */
-export function codeOf(error: unknown): string | undefined {
+function codeOf(error: unknown): string | undefined {
   if (error instanceof S3ServiceException) return error.name
   return systemErrorCode(error)
 }

@@ -5,7 +5,11 @@
  */
 import assert from 'node:assert/strict'
 import { mkdirSync } from 'node:fs'
+import { Readable } from 'node:stream'
 import { after, before, describe, test } from 'node:test'
+import { createFileChecksum } from '#src/postgres/checksum.js'
+import { FrameCompressor, seekTable, skippableFrame } from '#src/streams/zstd-compress.js'
+import { decompress } from '#src/streams/zstd-decompress.js'
 import { whyNoCommandLine } from '../support/command-line.js'
 import { FileRepository } from '../support/file-repository.js'
 import { query } from '../support/postgres.js'
@@ -66,6 +70,34 @@ function damages(key: string, bytes: Buffer): Record<string, Buffer> {
     'a byte follows it': Buffer.concat([bytes, Buffer.from('\n')]),
     'it is there twice': Buffer.concat([bytes, bytes]),
   }
+}
+
+/** The archive with a pg_control that is valid, of other content, of the same CRC32C; and the object of the same size. */
+async function withOtherControl(archive: Buffer): Promise<Buffer> {
+  const pieces: Buffer[] = []
+  for await (const piece of decompress(Readable.from([archive]), new Uint8Array(1 << 20), 'it')) {
+    pieces.push(Buffer.from(piece))
+  }
+  const tar = Buffer.concat(pieces)
+  const control = tar.subarray(512, 512 + 8192)
+  const crc = (bytes: Buffer): string => {
+    const checksum = createFileChecksum('CRC32C')
+    checksum.update(bytes)
+    return checksum.digest()
+  }
+  const before = crc(control)
+  let end = 200
+  while (crc(control.subarray(0, end)) !== control.toString('hex', end, end + 4)) end += 4
+  control.fill(0, end - 32, end) // a random number, which compresses badly
+  control.write(crc(control.subarray(0, end)), end, 'hex')
+  assert.equal(crc(control), before)
+  const compressor = new FrameCompressor({ level: 1 })
+  const frame = Buffer.alloc(20_000)
+  compressor.begin(tar)
+  const body = frame.subarray(0, compressor.drain(frame))
+  const table = seekTable(compressor.frames)
+  const filler = skippableFrame(Buffer.alloc(archive.length - body.length - table.length - 8))
+  return Buffer.concat([body, filler, table])
 }
 
 const obstacle = await whyNoCommandLine()
@@ -159,6 +191,14 @@ describe('restore from a damaged repository', { skip: obstacle ?? false }, () =>
     const keys = repository.keys().filter((key) => NOT_NEEDED.some((each) => each.key.test(key)))
     const none = Object.fromEntries(keys.map((key) => [key, undefined]))
     assert.deepEqual(await repository.damaged(none, restore), { exitCode: 0, message: '' })
+  })
+
+  test('restore fails when pg_control is another valid one, although all of them have one CRC32C (V8)', async () => {
+    const key = keyOf(/00001\.tar\.zst$/)
+    const ours = repository.read(key)
+    const { exitCode, message } = await repository.damaged({ [key]: await withOtherControl(ours) }, restore)
+    assert.equal(exitCode, 3, message)
+    assert.match(message, new RegExp(`"${key}" is damaged: its SHA-256 is not the recorded one`))
   })
 
   test('restore does not read the seek table of an archive, whose frames prove themselves, and succeeds', async () => {

@@ -18,12 +18,16 @@ import { S3Endpoint } from './s3-endpoint.js'
 import { giveToServerUser } from './server-user.js'
 import { waitUntil } from './wait.js'
 
-/** Somewhere that backups go to. Keys are relative to the repository. */
-export interface Repository extends AsyncDisposable {
+/** What leads to a repository. */
+export interface Reachable {
   /** As `--repository` takes it. */
   url: string
   /** All that a command or a server needs to reach it, PGSLUICE_REPOSITORY included. */
   env: NodeJS.ProcessEnv
+}
+
+/** Somewhere that backups go to. Keys are relative to the repository. */
+export interface Repository extends Reachable, AsyncDisposable {
   keys(): Promise<string[]>
   get(key: string): Promise<Buffer>
 }
@@ -73,6 +77,12 @@ export async function openEndpointRepository(): Promise<EndpointRepository> {
     delete: (key) => endpoint.delete(BUCKET, place(key)),
     [Symbol.asyncDispose]: () => endpoint.close(),
   }
+}
+
+/** A repository in the bucket of an endpoint that runs elsewhere; to be looked into only by commands. */
+export function repositoryAt(endpoint: string): Reachable {
+  const url = `s3://${BUCKET}/${PREFIX}`
+  return { url, env: awsEnvironment(url, endpoint) }
 }
 
 /** Opens a repository in a directory that belongs to the servers' user; `directory` is where its objects lie as files. */
@@ -139,7 +149,7 @@ export function realEndpoints(): string[] {
 /** Runs `pgsluice` against a repository, and a cluster where one is named. */
 export async function pgsluice(
   args: readonly string[],
-  repository: Repository,
+  repository: Reachable,
   options: CommandOptions & { cluster?: Cluster } = {},
 ): Promise<CommandResult> {
   return runCommand(args, commandOptions(repository, options))
@@ -148,13 +158,13 @@ export async function pgsluice(
 /** Starts `pgsluice` as {@link pgsluice} does, and leaves it running. */
 export async function startPgsluice(
   args: readonly string[],
-  repository: Repository,
+  repository: Reachable,
   options: CommandOptions & { cluster?: Cluster } = {},
 ): Promise<RunningCommand> {
   return startCommand(args, commandOptions(repository, options))
 }
 
-function commandOptions(repository: Repository, options: CommandOptions & { cluster?: Cluster }): CommandOptions {
+function commandOptions(repository: Reachable, options: CommandOptions & { cluster?: Cluster }): CommandOptions {
   const { cluster, env, ...rest } = options
   return { ...rest, env: { ...repository.env, ...cluster?.env, ...env } }
 }
@@ -167,16 +177,13 @@ export async function succeed(...call: Parameters<typeof pgsluice>): Promise<Com
 }
 
 /** Settings that archive WAL; the server gets the repository's `env` for its archive_command. */
-export function archiveSettings(
-  repository: Repository,
-  front = FRONT,
-): { archive_mode: string; archive_command: string } {
+function archiveSettings(repository: Reachable, front = FRONT): { archive_mode: string; archive_command: string } {
   const push = [front, '--node', process.execPath, 'push'].map(quoteShell).join(' ')
   return { archive_mode: 'on', archive_command: `${push} "%p" --repository ${quoteShell(repository.url)}` }
 }
 
 /** Starts a fresh cluster that archives into a repository. */
-export async function startArchivingCluster(repository: Repository, options: ClusterOptions): Promise<Cluster> {
+export async function startArchivingCluster(repository: Reachable, options: ClusterOptions): Promise<Cluster> {
   const settings = { ...archiveSettings(repository), ...options.settings }
   return startCluster({ ...options, settings, env: { ...repository.env, ...options.env } })
 }
@@ -188,7 +195,7 @@ export async function nameOf(cluster: Cluster): Promise<string> {
 }
 
 /** The segment that is being written. */
-export async function currentSegment(cluster: Cluster): Promise<string> {
+async function currentSegment(cluster: Cluster): Promise<string> {
   const sql = 'select pg_walfile_name(pg_current_wal_insert_lsn()) as name'
   return (await query<{ name: string }>(cluster, sql))[0]!.name
 }
@@ -236,7 +243,7 @@ export async function startRestored(
 }
 
 /** Waits until a server is out of recovery; rejects with its log when it ends instead. */
-export async function awaitPromotion(cluster: Cluster): Promise<void> {
+async function awaitPromotion(cluster: Cluster): Promise<void> {
   await waitUntil('the end of recovery', async () => {
     if (cluster.pid === undefined) throw new Error(`the server ended in recovery:\n${cluster.logTail()}`)
     return (await query<{ over: boolean }>(cluster, 'select not pg_is_in_recovery() as over'))[0]!.over

@@ -12,7 +12,7 @@ import path from 'node:path'
 import { baseDirectory, serverEnvironment, serverIds } from './server-user.js'
 
 /** Every major that pgsluice supports (P10). */
-export const MAJORS = [13, 14, 15, 16, 17, 18] as const
+const MAJORS = [13, 14, 15, 16, 17, 18] as const
 
 /** The programs of one PostgreSQL server. */
 export interface PostgresBinaries {

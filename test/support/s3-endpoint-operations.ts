@@ -328,7 +328,7 @@ function byteOrder(a: string, b: string): number {
 }
 
 /** Sends an answer, or loses it where a fault says so. */
-export function send({ fault, incoming, response }: Exchange, status: number, headers: object, text = ''): void {
+function send({ fault, incoming, response }: Exchange, status: number, headers: object, text = ''): void {
   if (fault === 'lose-answer') {
     incoming.socket.resetAndDestroy()
     return

@@ -1,6 +1,6 @@
 /** The little XML that S3 speaks. */
 
-export function escapeXml(text: string): string {
+function escapeXml(text: string): string {
   return text.replace(/[&<>"\r]/g, (character) => `&#${character.charCodeAt(0)};`)
 }
 

@@ -1,0 +1,115 @@
+/**
+ * Memory is bounded by what --memory says, not by the size of the cluster (F17, O8): the most that a backup and a restore of
+ * 1.5 GB ever had resident.
+ */
+import assert from 'node:assert/strict'
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { after, before, describe, it } from 'node:test'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import {
+  BUCKET,
+  openWorkplace,
+  pgsluice,
+  repositoryAt,
+  startArchivingCluster,
+  type Reachable,
+} from '../support/pgsluice.js'
+import { availableMajors } from '../support/postgres-binaries.js'
+import { query, withClient, type Cluster } from '../support/postgres.js'
+import { giveToServerUser } from '../support/server-user.js'
+
+const MiB = 1024 * 1024
+const HOOK = fileURLToPath(new URL('../support/peak-memory-hook.js', import.meta.url))
+const ENDPOINT = fileURLToPath(new URL('../support/s3-endpoint-process.js', import.meta.url))
+/** Arguments, and the most that may be resident. */
+const BOUNDS: readonly (readonly [string, string[], number])[] = [
+  ['by default', [], 250 * MiB],
+  ['with --memory 128MiB', ['--memory', '128MiB'], 180 * MiB],
+]
+
+const skip =
+  process.platform === 'linux' ? false : 'this machine cannot say how much memory was ever resident: it has no /proc'
+
+describe('peak memory', { skip }, () => {
+  let workplace: Awaited<ReturnType<typeof openWorkplace>>
+  let endpoint: ChildProcess
+  let repository: Reachable
+  let cluster: Cluster
+
+  before(async () => {
+    workplace = await openWorkplace()
+    endpoint = spawn(process.execPath, [ENDPOINT, workplace.at('bucket'), BUCKET], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
+    const [url] = (await once(createInterface({ input: endpoint.stdout! }), 'line')) as [string]
+    repository = repositoryAt(url)
+    cluster = await fill(repository)
+  })
+  after(async () => {
+    await cluster.destroy()
+    const ended = once(endpoint, 'exit')
+    endpoint.stdin!.end()
+    await ended
+    workplace[Symbol.dispose]()
+  })
+
+  /** Runs a command to its success; returns the most bytes that were resident. */
+  async function measure(args: string[]): Promise<number> {
+    const file = workplace.at('peak')
+    writeFileSync(file, '')
+    await giveToServerUser(file)
+    const env = { NODE_OPTIONS: `--import=${pathToFileURL(HOOK).href}`, PEAK_MEMORY_FILE: file }
+    const { exitCode, stderr } = await pgsluice(args, repository, { cluster, env })
+    assert.equal(exitCode, 0, stderr)
+    const peak = Number(readFileSync(file, 'utf8')) * 1024
+    assert.ok(peak > 30 * MiB, 'the hook ran')
+    return peak
+  }
+
+  for (const [what, args, bound] of BOUNDS) {
+    it(`of a backup and a restore of 1.5 GB stays below ${bound / MiB} MiB ${what} (O8)`, async (t) => {
+      const backup = await measure(['backup', '--quiet', ...args])
+      const target = workplace.at('restored')
+      const restore = await measure(['restore', '--quiet', '--target-dir', target, ...args])
+      rmSync(target, { recursive: true })
+      const said = `backup ${Math.round(backup / MiB)} MiB, restore ${Math.round(restore / MiB)} MiB`
+      t.diagnostic(said)
+      assert.ok(backup <= bound && restore <= bound, said)
+    })
+  }
+})
+
+/** A cluster of 1.5 GB, two thirds of it incompressible; made without WAL, which would be archived for a minute. */
+async function fill(repository: Reachable): Promise<Cluster> {
+  const archiving = await startArchivingCluster(repository, { major: availableMajors().at(-1)!, start: false })
+  try {
+    await archiving.start({ settings: { wal_level: 'minimal', max_wal_senders: 0, archive_mode: 'off' } })
+    await withClient(archiving, async (client) => {
+      await client.query(`set work_mem = '256MB'`)
+      await client.query('begin')
+      await client.query(
+        `create table seed as select string_agg(uuid_send(gen_random_uuid()), ''::bytea) as bytes
+           from generate_series(1, 6000000) i group by i % 50000`,
+      )
+      await client.query('create table noise as select n, bytes from generate_series(1, 10) n, seed')
+      await client.query(
+        'create table words as select i, md5(i::text) as word, now() as at from generate_series(1, 6000000) i',
+      )
+      await client.query('commit')
+    })
+    const [size] = await query<{ bytes: string }>(
+      archiving,
+      'select sum(pg_database_size(oid))::text as bytes from pg_database',
+    )
+    assert.ok(Number(size!.bytes) > 1.4e9, `${size!.bytes} bytes`)
+    await archiving.stop()
+    await archiving.start()
+    return archiving
+  } catch (error) {
+    await archiving.destroy()
+    throw error
+  }
+}
