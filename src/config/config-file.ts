@@ -18,7 +18,7 @@ export function parseConfigFile(text: string, path: string): FileSetting[] {
   const [mistake] = document.errors
   if (mistake) throw new ToolError('configuration', `"${path}" is no valid YAML: ${firstLine(mistake.message)}`)
   const contents: unknown = document.contents
-  if (contents === null) return []
+  if (contents === null || (isScalar(contents) && contents.value === null)) return []
   if (!isMap(contents)) {
     throw new ToolError('configuration', `"${path}" must hold settings, one a line: "repository: s3://bucket/prefix"`)
   }
@@ -26,7 +26,7 @@ export function parseConfigFile(text: string, path: string): FileSetting[] {
     const name = isScalar(key) ? String(key.value) : ''
     const line = isScalar(key) && key.range ? lines.linePos(key.range[0]).line : 1
     const source = `${path}:${line}`
-    if (!(name in SETTINGS)) {
+    if (!Object.hasOwn(SETTINGS, name)) {
       throw new ToolError('configuration', `unknown setting "${name}" (${source})`, {
         hint: `There are: ${Object.keys(SETTINGS).join(', ')}.`,
       })

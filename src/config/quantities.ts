@@ -25,6 +25,7 @@ export function parseDuration(text: string): number | undefined {
 
 function parseQuantity(text: string, units: Readonly<Record<string, number>>): number | undefined {
   const match = /^(\d+(?:\.\d+)?) ?([A-Za-z]*)$/.exec(text.trim())
-  const factor = match?.[2] === undefined ? undefined : units[match[2]]
+  const unit = match?.[2]
+  const factor = unit !== undefined && Object.hasOwn(units, unit) ? units[unit] : undefined
   return factor === undefined ? undefined : Math.round(Number(match?.[1]) * factor)
 }

@@ -194,7 +194,7 @@ export type SettingValues = Partial<Record<SettingName, string | number | boolea
 export function makeSettings(values: SettingValues): Settings {
   const parsed: RawSettings = {}
   for (const [name, value] of Object.entries(values)) {
-    if (!(name in SETTINGS)) throw new ToolError('usage', `unknown setting "${name}"`)
+    if (!Object.hasOwn(SETTINGS, name)) throw new ToolError('usage', `unknown setting "${name}"`)
     const result = parseSetting(name as SettingName, value)
     if ('problem' in result)
       throw new ToolError('usage', `wrong value ${JSON.stringify(value)} for "${name}": ${result.problem}`)

@@ -49,20 +49,28 @@ export async function pushWalFile(
 }
 
 async function compareStored(storage: Storage, key: string, ours: WalObjectHead, signal?: AbortSignal): Promise<void> {
-  const { head, body } = await openWalObject(storage, key, signal)
-  if (head.name !== ours.name || head.size !== ours.size || head.sha256 !== ours.sha256) {
-    body.destroy()
-    throw new ToolError('conflict', `"${ours.name}" is in the archive already, with other content`, {
-      hint:
-        'Two servers archive to the same place, or this one was restored and archives into its source. ' +
-        'The stored file was left as it is.',
-    })
-  }
   const hash = createHash('sha256')
-  for await (const bytes of body.contents()) hash.update(bytes)
-  if (hash.digest('hex') !== ours.sha256) {
-    throw new ToolError('damaged', `"${key}" is in the archive already, but damaged`, {
-      hint: 'Move the damaged object away, and the server will push the file again.',
-    })
+  try {
+    const { head, body } = await openWalObject(storage, key, signal)
+    if (head.name !== ours.name || head.size !== ours.size || head.sha256 !== ours.sha256) {
+      body.destroy()
+      throw new ToolError('conflict', `"${ours.name}" is in the archive already, with other content`, {
+        hint:
+          'Two servers archive to the same place, or this one was restored and archives into its source. ' +
+          'The stored file was left as it is.',
+      })
+    }
+    for await (const bytes of body.contents()) hash.update(bytes)
+  } catch (error) {
+    if (error instanceof ToolError && error.code === 'damaged') throw damaged(key, error)
+    throw error
   }
+  if (hash.digest('hex') !== ours.sha256) throw damaged(key)
+}
+
+function damaged(key: string, cause?: unknown): ToolError {
+  return new ToolError('damaged', `"${key}" is in the archive already, but damaged`, {
+    hint: 'Move the damaged object away, and the server will push the file again.',
+    cause,
+  })
 }

@@ -191,7 +191,7 @@ describe('an archive of files that change while they are read', () => {
 
   for (const [what, make] of [
     ['a symbolic link', (name: string): void => symlinkSync('/etc/hostname', name)],
-    ['a directory', (name: string): void => void mkdirSync(name)],
+    ['a directory', (name: string): void => mkdirSync(name)],
     ['a FIFO', (name: string): void => void execFileSync('mkfifo', [name])],
   ] as const) {
     test(`a file that became ${what} fails the backup, and is neither followed nor waited for (F8)`, async () => {

@@ -24,6 +24,7 @@ import {
 import { availableMajors } from '../support/postgres-binaries.js'
 import { startCluster } from '../support/postgres.js'
 import { giveToServerUser, runAsServerUser } from '../support/server-user.js'
+import { waitUntil } from '../support/wait.js'
 
 const MAJORS = availableMajors()
 
@@ -221,7 +222,10 @@ describe('a server in recovery', { concurrency: 2 }, () => {
         start: false,
       })
       await cluster.start({ wait: 'none' })
-      await cluster.waitForEnd()
+      await waitUntil('the server to stop', () => {
+        assert.doesNotMatch(cluster.logText(), /archive recovery complete|selected new timeline/, 'it promoted')
+        return cluster.pid === undefined
+      })
       assert.match(cluster.logText(), scenario.says)
       assert.match(cluster.logText(), /FATAL: +could not restore file|FATAL.*restore_command/)
       assert.ok(broken)

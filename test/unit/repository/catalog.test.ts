@@ -1,7 +1,8 @@
 /** Backups and clusters are found by whatever a person would call them, and what is ambiguous names the candidates. */
 import { ToolError } from '#src/errors.js'
 import { findBackup, listBackups } from '#src/repository/catalog.js'
-import { claimIdentity, findCluster, listClusters, readIdentity } from '#src/repository/identity.js'
+import { findCluster, listClusters } from '#src/repository/clusters.js'
+import { claimIdentity, readIdentity } from '#src/repository/identity.js'
 import { backupRecordKey, clusterName } from '#src/repository/layout.js'
 import { openStorage } from '#src/storage/open-storage.js'
 import type { Storage } from '#src/storage/storage.js'

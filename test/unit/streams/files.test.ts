@@ -82,14 +82,14 @@ test('ExactFile.open() gives undefined for a file that is gone (F4)', () => {
 for (const [what, make] of [
   ['a symbolic link', (): void => symlinkSync('/etc/passwd', file)],
   ['a dangling link', (): void => symlinkSync('/no/such/file', file)],
-  ['a directory', (): void => void mkdirSync(file)],
+  ['a directory', (): void => mkdirSync(file)],
   ['a FIFO that nobody writes to', (): void => void execFileSync('mkfifo', [file.toString()])],
 ] as const) {
   test(`ExactFile.open() throws on ${what}, and neither follows nor waits (F8)`, () => {
     make()
     assert.throws(
       () => ExactFile.open(file, 10),
-      (error) => error instanceof ToolError && error.code === 'file-system' && error.message.includes(`"${file}"`),
+      (error) => error instanceof ToolError && error.code === 'file-system' && error.message.includes(`"${file.toString()}"`),
     )
   })
 }

@@ -55,8 +55,9 @@ for (const [what, change] of Object.entries(members)) {
     await once(extract, 'finish')
     const [header, ...more] = entries
     assert.deepEqual(more, [])
-    assert.equal(header?.name.replace(/\/$/, ''), member.name.toString())
-    assert.equal(header?.size, member.size)
+    assert.ok(header)
+    assert.equal(header.name.replace(/\/$/, ''), member.name.toString())
+    assert.equal(header.size, member.size)
     assert.equal(header.type, member.type)
     assert.equal(header.mode, member.mode)
     const pax = (header as unknown as { pax?: Record<string, string> | null }).pax ?? {}

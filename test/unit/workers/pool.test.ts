@@ -197,14 +197,21 @@ describe('WorkerPool', () => {
     const { url } = endpoint
     // runs in every thread before our own code: the one that gets this job ends
     const preload = `import { isMainThread, parentPort } from 'node:worker_threads'
-      if (!isMainThread) parentPort.on('message', ({ job }) => { if (job?.key === 'archive-13') process.exit(7) })`
-    const script = `const { WorkerPool } = await import(${JSON.stringify(import.meta.resolve('#src/workers/pool.js'))})
+      if (!isMainThread) {
+        const on = parentPort.on
+        parentPort.on = (name, listener) => on.call(parentPort, name, (message) => {
+          if (message.job?.key === 'archive-13') process.exit(7)
+          listener(message)
+        })
+      }`
+    const script = `void (async () => {
+      const { WorkerPool } = await import(${JSON.stringify(import.meta.resolve('#src/workers/pool.js'))})
       const pool = new WorkerPool({ threads: 1, graceMs: 1000, storage: ${JSON.stringify({ url: 's3://bucket', endpoint: url })} })
       const run = async (job) => { for await (const { archive } of pool.run([job])) console.log(archive) }
       await run(${JSON.stringify(job(13, 'small'))}).catch((error) => console.log(error.code, error.message))
       await run(${JSON.stringify(job(14, 'small'))})
-      await pool.close()`
-    const flags = [`--import=data:text/javascript,${encodeURIComponent(preload)}`, '--input-type=module', '-e', script]
+      await pool.close() })()`
+    const flags = [`--import=data:text/javascript,${encodeURIComponent(preload)}`, '-e', script]
     const { exitCode, stdout, stderr } = await runProgram(process.execPath, flags, { timeout: 60_000 })
     assert.equal(exitCode, 0, stderr)
     assert.equal(stdout, 'storage a worker thread ended in the middle of a job (exit 7)\n14\n')
