@@ -119,7 +119,7 @@ describe('backup of a cluster with data checksums', { skip: obstacle ?? false },
       try {
         while (!stopping) {
           updates += (
-            await client.query('update busy set n = n + 1 where id % 3 = $1 and random() < 0.2', [writer - 1])
+            await client.query('update busy set n = n + 1 where id % 3 = $1 and random() < 0.03', [writer - 1])
           ).rowCount!
         }
       } finally {

@@ -89,7 +89,8 @@ for (const [what, make] of [
     make()
     assert.throws(
       () => ExactFile.open(file, 10),
-      (error) => error instanceof ToolError && error.code === 'file-system' && error.message.includes(`"${file.toString()}"`),
+      (error) =>
+        error instanceof ToolError && error.code === 'file-system' && error.message.includes(`"${file.toString()}"`),
     )
   })
 }
