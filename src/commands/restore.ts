@@ -11,10 +11,13 @@ import type { ExtractJob } from '../archive/jobs.js'
 import { planResources } from '../config/resources.js'
 import type { Settings } from '../config/settings.js'
 import { reasonOf, ToolError } from '../errors.js'
+import { parseLsn } from '../postgres/lsn.js'
+import { segmentNames } from '../postgres/wal-segment.js'
 import type { BackupRecord } from '../repository/backup-record.js'
 import { findBackup } from '../repository/catalog.js'
 import { findCluster } from '../repository/clusters.js'
 import { archiveKey } from '../repository/layout.js'
+import { requireWalRange } from '../repository/wal-range.js'
 import type { Storage } from '../storage/storage.js'
 import { WorkerPool } from '../workers/pool.js'
 import type { CommandContext } from './context.js'
@@ -61,6 +64,7 @@ export async function restore(
     const cluster = await findCluster(storage, settings.cluster, context.signal)
     const record = await findBackup(storage, cluster.name, options.backup ?? 'latest', context.signal)
     context.report({ type: 'step', message: `restoring backup ${record.id} of ${cluster.name}` })
+    await requireWal(storage, record, context.signal)
     const plan = await readRestorePlan(storage, record, context.signal)
     const command = restoreCommand(front, settings, cluster.name)
     const target = await checkTarget({
@@ -94,6 +98,13 @@ export async function restore(
   } finally {
     storage.close()
   }
+}
+
+/** Without all WAL from its start to its stop the backup never becomes consistent: better said before it is written (I11). */
+async function requireWal(storage: Storage, record: BackupRecord, signal: AbortSignal): Promise<void> {
+  const { cluster, start, stop, walSegmentSize } = record
+  const segments = segmentNames(start.timeline, parseLsn(start.lsn), parseLsn(stop.lsn), walSegmentSize)
+  await requireWalRange(storage, cluster, { timeline: start.timeline, segments, signal })
 }
 
 async function writeCluster(

@@ -53,6 +53,14 @@ export async function findCluster(
   named: string | undefined,
   signal?: AbortSignal,
 ): Promise<ClusterIdentity> {
+  if (named !== undefined && parseClusterName(named)) {
+    // by its own name it is found without a look at the others, one of which may be damaged
+    const identity = await readIdentity(storage, named, signal).catch((error: unknown) => {
+      if (error instanceof NotFoundError) return undefined
+      throw error
+    })
+    if (identity) return withAlias(storage, identity, signal)
+  }
   const clusters = await listClusters(storage, signal)
   const matching =
     named === undefined ? clusters : clusters.filter(({ name, alias }) => name === named || alias === named)

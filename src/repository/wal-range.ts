@@ -54,7 +54,22 @@ export async function awaitWalRange(storage: Storage, cluster: string, options: 
   }
 }
 
-async function missingSegments(storage: Storage, cluster: string, options: AwaitRangeOptions): Promise<string[]> {
+/** Throws ToolError `wal-missing` where a segment is not in the archive now (I11). */
+export async function requireWalRange(
+  storage: Storage,
+  cluster: string,
+  options: Pick<AwaitRangeOptions, 'timeline' | 'segments' | 'signal'>,
+): Promise<void> {
+  const [missing] = await missingSegments(storage, cluster, options)
+  if (missing === undefined) return
+  throw new ToolError('wal-missing', `WAL segment "${missing}", which the backup needs, is not in the archive`)
+}
+
+async function missingSegments(
+  storage: Storage,
+  cluster: string,
+  options: Pick<AwaitRangeOptions, 'timeline' | 'segments' | 'signal'>,
+): Promise<string[]> {
   const missing = new Set(options.segments)
   const [first] = options.segments
   const last = options.segments.at(-1)
