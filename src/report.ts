@@ -6,7 +6,6 @@
 
 /** Something that happened. Past tense: the event is a fact when it is reported. */
 export type ReportEvent =
-  | { type: 'notice'; message: string }
   | { type: 'warning'; message: string; hint?: string }
   | { type: 'backup-started'; id: string; cluster: string; startLsn: string; startSegment: string; jobs: number }
   | { type: 'backup-planned'; files: number; bytes: number; archives: number }

@@ -11,6 +11,9 @@ export const FRAME_BYTES = 8 * 1024 * 1024
 /** Files from this size on begin a frame of their own right after their header (format rule 5). */
 export const OWN_FRAMES_BYTES = 1024 * 1024
 
+/** Room for configuration files that grow between the walk and their turn. */
+const GROWTH_BYTES = 4 * 1024 * 1024
+
 /** The files of one archive, by their row in the table. */
 export interface ArchivePlan {
   rows: Uint32Array
@@ -67,5 +70,5 @@ export function memberBytes(pathLength: number, size: number): number {
 
 /** Most bytes that the object of an archive can have: decides the part size, so that 10,000 parts are never met (O2). */
 export function objectBound(tarBytes: number, members: number): number {
-  return compressedBound(tarBytes, Math.ceil(tarBytes / FRAME_BYTES) + 2 * members + 2)
+  return compressedBound(tarBytes + GROWTH_BYTES, Math.ceil(tarBytes / FRAME_BYTES) + 2 * members + 2)
 }

@@ -20,6 +20,8 @@ import { PageVerification } from './page-verification.js'
 /** Bytes that are read, checked and hashed at a time: small enough for the cache, large enough for few system calls. */
 const PIECE_BYTES = 1024 * 1024
 const WASM_PAGE = 65536
+/** No WAL restores the end of a configuration file that has grown since the walk: it is read as it is now (F1). */
+const LARGEST_CONFIGURATION = 256 * 1024
 
 /** Memory that a thread keeps from archive to archive. */
 export interface FrameMemory {
@@ -138,9 +140,10 @@ export class ArchiveSource implements PartSource {
     frame.fill(0, 0, this.#padding)
     at += this.#padding
     this.#padding = 0
-    for (let member = this.#next; member; member = this.#next) {
-      const inline = member.body
-      const file = member.type === 'directory' || inline ? undefined : this.#open(member)
+    for (let next = this.#next; next; next = this.#next) {
+      const inline = next.body
+      const file = next.type === 'directory' || inline ? undefined : this.#open(next)
+      const member = file ? { ...next, size: file.size } : next
       if (file === undefined && member.type === 'file' && !inline) {
         this.vanished.push(member.index)
         this.#advance()
@@ -167,7 +170,7 @@ export class ArchiveSource implements PartSource {
         put(inline)
         const checksum = createFileChecksum(this.#job.checksumAlgorithm)
         checksum.update(inline)
-        this.files.push({ index: member.index, offset, checksum: checksum.digest(), padded: false })
+        this.files.push({ index: member.index, size: member.size, offset, checksum: checksum.digest(), padded: false })
       }
       if (file) at += member.size
       const padding = tarPadding(member.size)
@@ -203,7 +206,8 @@ export class ArchiveSource implements PartSource {
   }
 
   #open(member: PackMember): ExactFile | undefined {
-    return ExactFile.open(Buffer.from(`${this.#job.dataDirectory}/${member.path}`, 'latin1'), member.size)
+    const growTo = member.isConfiguration ? LARGEST_CONFIGURATION : 0
+    return ExactFile.open(Buffer.from(`${this.#job.dataDirectory}/${member.path}`, 'latin1'), member.size, growTo)
   }
 
   #bodyOf(member: PackMember, file: ExactFile, offset: number): OpenBody {
@@ -232,7 +236,13 @@ export class ArchiveSource implements PartSource {
   #finish({ member, file, offset, verification, checksum }: OpenBody): void {
     file.close()
     this.#body = undefined
-    this.files.push({ index: member.index, offset, checksum: checksum.digest(), padded: file.padded })
+    this.files.push({
+      index: member.index,
+      size: member.size,
+      offset,
+      checksum: checksum.digest(),
+      padded: file.padded,
+    })
     if (file.padded && member.relationSegment === undefined) {
       this.remarks.push({ path: member.path, remark: 'shrank while it was read; the rest is zeros' }) // F3
     }

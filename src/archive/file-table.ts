@@ -19,6 +19,8 @@ export interface WalkedFile {
 /** What became of a file when its archive was packed. */
 export interface PackedFile {
   index: number
+  /** Bytes as packed: what was announced, or more for a configuration file that has grown. */
+  size: number
   /** Of its first byte in the uncompressed tar. */
   offset: number
   /** Raw bytes of the checksum as hex in the manifest's order. */
@@ -104,6 +106,7 @@ export class FileTable {
   /** Notes that the file lies in that archive. */
   setPacked(archive: number, file: PackedFile): void {
     this.#archive[file.index] = archive
+    this.#size[file.index] = file.size
     this.#offset[file.index] = file.offset
     this.#status[file.index] = file.padded ? PADDED : PACKED
     this.#checksum.set(Buffer.from(file.checksum, 'hex'), file.index * this.#checksumBytes)

@@ -19,6 +19,8 @@ export interface PackMember {
   mtimeMs: number
   /** Segment number within the relation fork, or undefined for what is no relation file. */
   relationSegment?: number | undefined
+  /** A configuration file: read as long as it is when it is opened. */
+  isConfiguration?: boolean
   /** The body itself, for what was read already (pg_control). */
   body?: Uint8Array
 }
@@ -63,7 +65,7 @@ export interface PackResult {
   kind: 'packed'
   archive: number
   key: string
-  files: { index: number; offset: number; checksum: string; padded: boolean }[]
+  files: { index: number; size: number; offset: number; checksum: string; padded: boolean }[]
   vanished: number[]
   pageErrors: PageErrors[]
   remarks: FileRemark[]

@@ -1,7 +1,7 @@
 /** Runs one command: settings in, events and result out, exit code last of all. */
 import type { CommandContext } from '../commands/context.js'
 import type { Settings } from '../config/settings.js'
-import { EXIT_UNFINISHED, reasonOfAbort } from '../errors.js'
+import { EXIT_UNFINISHED, reasonOf, reasonOfAbort, ToolError } from '../errors.js'
 import { loadSettings, type Flags } from './config.js'
 import { describeError, exitCodeOf, exitNow, setExitCode, type ExitRules } from './exit.js'
 import { jsonReport } from './render-json.js'
@@ -31,12 +31,19 @@ export async function execute<T>(execution: Execution<T>): Promise<void> {
     isTerminal: process.stderr.isTTY,
     columns: () => process.stderr.columns,
   })
-  const signal = signalToAbort(
+  const interrupted = signalToAbort(
     (name) => {
       renderer.line(`interrupted by ${name}: cleaning up (once more ends at once, and leaves what is there)`)
     },
     (code) => exitNow(rules === 'wal-push' ? EXIT_UNFINISHED : code),
   )
+  const output = new AbortController()
+  // a reader that went away ends the command in its orderly way; nobody is left to be told, so stderr may fail in silence
+  process.stdout.on('error', (cause) => {
+    output.abort(new ToolError('file-system', `could not write to standard output: ${reasonOf(cause)}`, { cause }))
+  })
+  process.stderr.on('error', () => undefined)
+  const signal = AbortSignal.any([interrupted, output.signal])
   const writeOut = (text: string): void => void process.stdout.write(text)
   try {
     const settings = await loadSettings(flags)

@@ -1,5 +1,5 @@
 /** Options that commands share, and the ends of their help. */
-import { Option, type Command } from 'commander'
+import { InvalidArgumentError, Option, type Command } from 'commander'
 import { SETTINGS, type SettingName } from '../config/settings.js'
 import { EXIT_CODES, EXIT_FETCH_FAILED, EXIT_PAGE_ERRORS, ToolError } from '../errors.js'
 
@@ -32,6 +32,12 @@ export function settingFlags(options: Record<string, unknown>): Record<string, s
       .filter(([, value]) => typeof value === 'string')
       .map(([key, value]) => [key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`), value as string]),
   )
+}
+
+/** Refuses the empty text that an unset variable of a shell script leaves. */
+export function nonEmpty(value: string): string {
+  if (value === '') throw new InvalidArgumentError('It is empty.')
+  return value
 }
 
 /** Parses `OLD=NEW`, in which a backslash before `=` keeps it, and any other is part of the path (as pg_basebackup does). */

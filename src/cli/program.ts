@@ -1,6 +1,6 @@
 /** The command tree: names, options, help. Each command's code is loaded when it runs. */
 import { Command, Option } from 'commander'
-import { EXIT_PAGE_ERRORS } from '../errors.js'
+import { EXIT_PAGE_ERRORS, EXIT_UNFINISHED } from '../errors.js'
 import { execute, type Execution } from './execute.js'
 import {
   addSettings,
@@ -8,6 +8,7 @@ import {
   COMMON_EXITS,
   FETCH_EXITS,
   helpEnd,
+  nonEmpty,
   PAGE_ERRORS,
   parseTablespaceMapping,
   REPOSITORY_SETTINGS,
@@ -136,6 +137,7 @@ function listCommand(): Command {
         run: async (settings, context) => (await import('../commands/list.js')).list(settings, context),
         text: async (clusters) => (await import('./tables.js')).listText(clusters),
         json: (clusters) => ({ clusters }),
+        exitCode: (clusters) => (clusters.every(({ unreadable }) => unreadable.length === 0) ? 0 : EXIT_UNFINISHED),
       }),
     )
 }
@@ -159,8 +161,8 @@ function showCommand(): Command {
 function restoreCommand(): Command {
   const command = new Command('restore')
     .description('restore a backup into a data directory, ready to recover to the end of the archive')
-    .argument('[backup]', 'an id, the unique beginning of one, a label (its newest), or latest', 'latest')
-    .requiredOption('--target-dir <DIR>', 'the data directory to make: empty, or not there yet')
+    .argument('[backup]', 'an id, the unique beginning of one, a label (its newest), or latest', nonEmpty, 'latest')
+    .requiredOption('--target-dir <DIR>', 'the data directory to make: empty, or not there yet', nonEmpty)
     .option('--tablespace-mapping <OLD=NEW>', 'put the tablespace at OLD to NEW (may be repeated)', collect)
     .addOption(
       new Option('--archive-mode <MODE>', 'whether the restored server archives WAL')
@@ -209,7 +211,7 @@ function walCommand(): Command {
   const wal = new Command('wal').description('the WAL archive')
   const push = new Command('push')
     .description(`archive one WAL file: archive_command = 'pgsluice-wal push "%p"'`)
-    .argument('<path>', 'the file, as PostgreSQL passes it with %p')
+    .argument('<path>', 'the file, as PostgreSQL passes it with %p', nonEmpty)
   addSettings(push, [...REPOSITORY_SETTINGS, 'pgdata', 'compression-level'])
   push
     .addHelpText(
@@ -230,8 +232,8 @@ function walCommand(): Command {
     )
   const fetch = new Command('fetch')
     .description(`fetch one WAL file: restore_command = 'pgsluice-wal fetch %f "%p"'`)
-    .argument('<name>', 'the file wanted, as PostgreSQL passes it with %f')
-    .argument('<destination>', 'where to put it, as PostgreSQL passes it with %p')
+    .argument('<name>', 'the file wanted, as PostgreSQL passes it with %f', nonEmpty)
+    .argument('<destination>', 'where to put it, as PostgreSQL passes it with %p', nonEmpty)
   addSettings(fetch, [...REPOSITORY_SETTINGS, 'cluster', 'pgdata'])
   fetch
     .addHelpText(

@@ -78,7 +78,6 @@ export class TextRenderer {
 /** What an event says, or undefined for one that is too small for a line. */
 function textOf(event: Exclude<ReportEvent, { type: 'progress' | 'wal-awaited' }>): string | undefined {
   switch (event.type) {
-    case 'notice':
     case 'step':
       return event.message
     case 'warning':

@@ -44,9 +44,10 @@ function table(rows: string[][], rightAligned: number[] = []): string {
 export function listText(clusters: readonly ClusterBackups[]): string {
   if (clusters.length === 0) return 'no cluster is stored here'
   return clusters
-    .map(({ cluster, backups }) => {
+    .map(({ cluster, backups, unreadable }) => {
       const title = `${colors.bold(cluster.name)}${cluster.alias === undefined ? '' : ` (${cluster.alias})`}`
-      if (backups.length === 0) return `${title}\nno backup`
+      const bad = unreadable.map(({ id, reason }) => `\n${colors.red('UNUSABLE:')} ${id}: ${reason}`).join('')
+      if (backups.length === 0) return `${title}\nno backup${bad}`
       const head = ['ID', 'LABEL', 'ENDED', 'TOOK', 'SIZE', 'STORED', 'WAL', 'PAGES']
       const rows = backups.map(({ id, label, stop, start, totals }) => [
         id,
@@ -58,7 +59,7 @@ export function listText(clusters: readonly ClusterBackups[]): string {
         start.segment === stop.segment ? start.segment : `${start.segment} - ${stop.segment.slice(8)}`,
         totals.pageErrors === 0 ? 'ok' : colors.red(`${totals.pageErrors} corrupt`),
       ])
-      return `${title}\n${table([head, ...rows], [3, 4, 5])}`
+      return `${title}\n${table([head, ...rows], [3, 4, 5])}${bad}`
     })
     .join('\n\n')
 }

@@ -1,6 +1,7 @@
-/** The copy: walk the data directory, plan archives, have them packed, pg_control last of all. */
+/** The copy: plan archives, have them packed, pg_control last of all. */
 import { stat } from 'node:fs/promises'
-import { FileTable } from '../archive/file-table.js'
+import { parseRelationFileName } from '../postgres/exclusions.js'
+import type { FileTable } from '../archive/file-table.js'
 import {
   archiveTargetBytes,
   EMPTY_TAR_BYTES,
@@ -11,25 +12,13 @@ import {
 } from '../archive/archive-plan.js'
 import type { PackJob, PackMember, PackResult } from '../archive/jobs.js'
 import type { Settings } from '../config/settings.js'
-import type { ChecksumAlgorithm } from '../postgres/checksum.js'
-import { readControlFile, type ControlFile } from '../postgres/control-file.js'
-import { walkDataDirectory, type DataEntry } from '../postgres/data-directory.js'
-import type { Tablespace } from '../postgres/session/cluster.js'
+import { readControlFile } from '../postgres/control-file.js'
 import { archiveKey } from '../repository/layout.js'
 import type { WorkerPool } from '../workers/pool.js'
+import { PG_CONTROL, type Inventory } from './backup-inventory.js'
 import type { BackupSource } from './backup-source.js'
 import type { CommandContext } from './context.js'
 import { reportProgress } from './progress.js'
-
-/** Everything the walk found. */
-export interface Inventory {
-  files: FileTable
-  /** Parents before children; small beside the files. */
-  directories: DataEntry[]
-  tablespaces: DataEntry[]
-  skipped: { path: Buffer; reason: string }[]
-  totalBytes: number
-}
 
 /** What the copy gave. */
 export interface Copied {
@@ -40,56 +29,6 @@ export interface Copied {
   storedBytes: number
   /** Rows of the files in the order they lie in the archives, archive by archive. */
   order: number[][]
-  /** As it was packed (E7). */
-  control: ControlFile
-}
-
-/** Path of the file that is read after every other (W12). */
-const PG_CONTROL = 'global/pg_control'
-
-/** Walks PGDATA and the tablespaces. */
-export async function takeInventory(
-  source: BackupSource,
-  tablespaces: readonly Tablespace[],
-  checksum: ChecksumAlgorithm,
-  context: CommandContext,
-): Promise<Inventory> {
-  const { server, dataDirectory } = source
-  const inventory: Inventory = {
-    files: new FileTable(checksum === 'SHA256' ? 32 : 4),
-    directories: [],
-    tablespaces: [],
-    skipped: [],
-    totalBytes: 0,
-  }
-  const entries = walkDataDirectory({
-    pgdata: dataDirectory,
-    major: server.major,
-    catalogVersion: server.catalogVersion,
-    tablespaces: tablespaces.map(({ oid, location }) => ({ oid, location, inPlace: !location.startsWith('/') })),
-    statsTempDirectory: server.statsTempDirectory,
-    signal: context.signal,
-  })
-  for await (const entry of entries) {
-    if (entry.kind === 'skipped') {
-      const reason = entry.reason ?? 'it is no regular file'
-      inventory.skipped.push({ path: entry.path, reason })
-      context.report({ type: 'warning', message: `"${entry.path.toString()}" is not part of the backup: ${reason}` })
-    } else if (entry.kind === 'tablespace-link' || isInPlaceTablespace(entry)) {
-      inventory.tablespaces.push(entry)
-    } else if (entry.kind === 'directory') {
-      inventory.directories.push(entry)
-    } else if (entry.path.toString('latin1') !== PG_CONTROL) {
-      inventory.files.add({ ...entry, relationSegment: entry.relation?.segment })
-      inventory.totalBytes += entry.size
-    }
-  }
-  return inventory
-}
-
-/** A directory where others have a link (T5): the walk yields no other of that name. */
-function isInPlaceTablespace({ kind, path }: DataEntry): boolean {
-  return kind === 'directory' && /^pg_tblspc\/[1-9][0-9]*$/.test(path.toString('latin1'))
 }
 
 /** Packs everything, then pg_control in an archive of its own (W12, E7, F16). */
@@ -118,7 +57,6 @@ export async function copyCluster(
     vanished: [],
     storedBytes: 0,
     order: [],
-    control: source.control,
   }
   const common = {
     kind: 'pack' as const,
@@ -148,14 +86,13 @@ export async function copyCluster(
   const stopTelling = reportProgress(pool, 'backup', inventory.totalBytes, context.report)
   try {
     for await (const result of pool.run(packJobs(), context.signal)) {
-      if (result.kind === 'packed') take(copied, result, files, context)
+      if (result.kind === 'packed') take(copied, result, inventory, context)
     }
   } finally {
     stopTelling()
   }
   // every other file of every archive has been read by now
-  const { bytes, control } = await readControlFile(source.dataDirectory)
-  copied.control = control
+  const { bytes } = await readControlFile(source.dataDirectory)
   const archive = plans.length
   const row = files.add({ ...(await controlEntry(source)), path: Buffer.from(PG_CONTROL), size: bytes.length })
   inventory.totalBytes += bytes.length
@@ -169,13 +106,17 @@ export async function copyCluster(
     objectBound: objectBound(memberBytes(PG_CONTROL.length, bytes.length) + EMPTY_TAR_BYTES, 1),
   }
   for await (const result of pool.run([job], context.signal)) {
-    if (result.kind === 'packed') take(copied, result, files, context)
+    if (result.kind === 'packed') take(copied, result, inventory, context)
   }
   return copied
 }
 
-function take(copied: Copied, result: PackResult, files: FileTable, context: CommandContext): void {
-  for (const file of result.files) files.setPacked(result.archive, file)
+function take(copied: Copied, result: PackResult, inventory: Inventory, context: CommandContext): void {
+  const { files } = inventory
+  for (const file of result.files) {
+    inventory.totalBytes += file.size - files.size(file.index)
+    files.setPacked(result.archive, file)
+  }
   for (const row of result.vanished) {
     files.setVanished(row)
     copied.vanished.push(files.walked(row).path)
@@ -218,7 +159,7 @@ function take(copied: Copied, result: PackResult, files: FileTable, context: Com
 
 /** The fork of a relation file (C7: a wrong page of a free space or visibility map is repaired by the server). */
 export function forkOf(path: string): string {
-  return /_(fsm|vm|init)(\.\d+)?$/.exec(path)?.[1] ?? 'main'
+  return parseRelationFileName(path.slice(path.lastIndexOf('/') + 1))?.fork ?? 'main'
 }
 
 function directoryMembers(inventory: Inventory): PackMember[] {
@@ -239,7 +180,8 @@ function directoryMembers(inventory: Inventory): PackMember[] {
 function fileMembers(files: FileTable, plan: ArchivePlan): PackMember[] {
   return [...plan.rows].map((index) => {
     const file = files.walked(index)
-    return { ...file, index, type: 'file' as const, path: file.path.toString('latin1') }
+    const path = file.path.toString('latin1')
+    return { ...file, index, type: 'file' as const, path, isConfiguration: /^[^/]+\.conf$/.test(path) }
   })
 }
 

@@ -1,5 +1,5 @@
 /** What is written once all archives are: label, map, configuration files, PostgreSQL's manifest, and the two indexes. */
-import { readFile } from 'node:fs/promises'
+import { readFile, realpath } from 'node:fs/promises'
 import { basename, relative } from 'node:path'
 import { reasonOf } from '../errors.js'
 import { ManifestWriter } from '../postgres/manifest-writer.js'
@@ -67,7 +67,9 @@ async function storeConfigFiles(
   const created: CreatedObject[] = []
   const names = new Set<string>()
   for (const path of backup.configFiles) {
-    if (!relative(backup.source.dataDirectory, path).startsWith('..')) continue
+    // a link in PGDATA that leads out of it is no file of the backup; a data directory reached by a link is still PGDATA
+    const real = await realpath(path).catch(() => path)
+    if (!relative(backup.source.dataDirectory, real).startsWith('..')) continue
     let name = basename(path)
     for (let n = 2; names.has(name); n++) name = `${n}-${basename(path)}`
     names.add(name)

@@ -26,16 +26,22 @@ export async function findBackupSource(session: Session, settings: Settings): Pr
   }
   await checkBackupPrivileges(session)
   for (const problem of archivingProblems(server)) throw problem
+  return { server, ...(await openDataDirectory(server, settings)) }
+}
+
+/** The data directory that the settings or the server name, once it was read and found to be that server's (P7, P8). */
+export async function openDataDirectory(
+  server: ServerInfo,
+  settings: Settings,
+): Promise<Pick<BackupSource, 'dataDirectory' | 'control'>> {
   const dataDirectory = await findDataDirectory(server, settings)
   const { control } = await readControlFile(dataDirectory)
-  if (control.systemIdentifier !== server.systemIdentifier) {
-    throw new ToolError(
-      'refused',
-      `"${dataDirectory}" belongs to another cluster (system identifier ${control.systemIdentifier}) than the server (${server.systemIdentifier})`,
-      { hint: 'Point --pgdata to the data directory of the server that --dbname names.' },
-    )
-  }
-  return { server, dataDirectory, control }
+  if (control.systemIdentifier === server.systemIdentifier) return { dataDirectory, control }
+  throw new ToolError(
+    'refused',
+    `"${dataDirectory}" belongs to another cluster (system identifier ${control.systemIdentifier}) than the server (${server.systemIdentifier})`,
+    { hint: 'Point --pgdata to the data directory of the server that --dbname names.' },
+  )
 }
 
 /** What stands in the way of archiving, each with what to change (P9). */
@@ -65,7 +71,7 @@ export function archivingProblems(server: ServerInfo): ToolError[] {
 }
 
 /** Real path of the data directory that the settings or the server name; refuses one that is not the server's (P8). */
-export async function findDataDirectory(server: ServerInfo, settings: Settings): Promise<string> {
+async function findDataDirectory(server: ServerInfo, settings: Settings): Promise<string> {
   const named = settings.pgdata
   if (named === undefined && server.dataDirectory === undefined) {
     throw new ToolError('database', 'the role may not see data_directory', {

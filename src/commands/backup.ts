@@ -13,7 +13,7 @@ import { checkLabel, parseBackupLabel } from '../postgres/backup-label.js'
 import { readControlFile } from '../postgres/control-file.js'
 import { formatLsn } from '../postgres/lsn.js'
 import { startBackup, startProbing, stopBackup, type StartedBackup } from '../postgres/session/backup-session.js'
-import { databaseClock, listConfigFiles, listTablespaces } from '../postgres/session/cluster.js'
+import { databaseClock, listConfigFiles, listTablespaces, type Tablespace } from '../postgres/session/cluster.js'
 import { connectToServer, type Session } from '../postgres/session/connection.js'
 import { segmentName, segmentNumberAt } from '../postgres/wal-segment.js'
 import { commitBackup, type BackupRecord } from '../repository/backup-record.js'
@@ -24,8 +24,9 @@ import { awaitWalRange } from '../repository/wal-range.js'
 import type { Storage } from '../storage/storage.js'
 import { WorkerPool } from '../workers/pool.js'
 import { proveArchiving } from './archiving-proof.js'
-import { copyCluster, takeInventory } from './backup-copy.js'
+import { copyCluster } from './backup-copy.js'
 import { writeIndexes } from './backup-indexes.js'
+import { takeInventory } from './backup-inventory.js'
 import { makeRecord } from './backup-record-of.js'
 import { findBackupSource, type BackupSource } from './backup-source.js'
 import type { CommandContext } from './context.js'
@@ -155,8 +156,9 @@ async function copyUntilStopped(
     await checkStartReachedDisk(source, started)
     const configFiles = await listConfigFiles(session)
     const tablespaces = await listTablespaces(session) // S9: right after start
+    checkRecordFits(tablespaces)
     const inventory = await takeInventory(source, tablespaces, settings.checksum, context)
-    await checkTablespacesAreThere(inventory.skipped, session)
+    await checkTablespacesAreThere(inventory.skipped, tablespaces, session)
     const copied = await copyCluster(source, inventory, backup, settings, pool, resources.jobs, context)
     copy = { configFiles, inventory, copied }
   } finally {
@@ -183,20 +185,36 @@ async function checkStartReachedDisk(source: BackupSource, started: StartedBacku
   )
 }
 
-/** A tablespace that could not be read is fine if it was dropped meanwhile (T8), and a hole in the backup if not. */
+/**
+ * A tablespace that could not be read is fine if it was dropped meanwhile (T8) or made since the start, when WAL makes it
+ * anew (S9); one that is there all the time is a hole in the backup.
+ */
 async function checkTablespacesAreThere(
   skipped: readonly { path: Buffer; reason: string }[],
+  atStart: readonly Tablespace[],
   session: Session,
 ): Promise<void> {
-  const oids = skipped.map(({ path }) => /^pg_tblspc\/(\d+)(\/|$)/.exec(path.toString('latin1'))?.[1])
-  const known = await listTablespaces(session)
-  for (const [index, oid] of oids.entries()) {
-    const tablespace = known.find((each) => String(each.oid) === oid)
-    if (!tablespace) continue
-    throw new ToolError(
-      'file-system',
-      `tablespace "${tablespace.name}" at "${tablespace.location}" cannot be backed up: ${skipped[index]?.reason ?? ''}`,
-      { hint: 'Is its file system mounted?' },
-    )
+  const now = new Set((await listTablespaces(session)).map(({ oid }) => oid))
+  for (const { path, reason } of skipped) {
+    const oid = Number(/^pg_tblspc\/(\d+)(\/PG_[^/]+)?$/.exec(path.toString('latin1'))?.[1])
+    const tablespace = atStart.find((each) => each.oid === oid)
+    if (!tablespace || !now.has(oid)) continue
+    const what = `tablespace "${tablespace.name}" at "${tablespace.location}"`
+    throw new ToolError('file-system', `${what} cannot be backed up: ${reason}`, {
+      hint: 'Is its file system mounted?',
+    })
   }
+}
+
+/** The record must stay small (format): better known now than when everything is stored. */
+function checkRecordFits(tablespaces: readonly Tablespace[]): void {
+  const bytes = Buffer.byteLength(
+    JSON.stringify(
+      tablespaces.map(({ oid, location }) => ({ oid, location })),
+      null,
+      2,
+    ),
+  )
+  if (bytes <= 12 * 1024) return
+  throw new ToolError('refused', `${tablespaces.length} tablespaces do not fit into a backup record of 16 KiB`)
 }

@@ -12,7 +12,7 @@ import { inspectStorage, type Probe } from '../storage/inspect.js'
 import { openStorage } from '../storage/open-storage.js'
 import type { Storage } from '../storage/storage.js'
 import { proveArchiving } from './archiving-proof.js'
-import { archivingProblems, findDataDirectory } from './backup-source.js'
+import { archivingProblems, openDataDirectory } from './backup-source.js'
 import type { CommandContext } from './context.js'
 import { keepProfile, storageOptions } from './open-repository.js'
 
@@ -42,8 +42,8 @@ export async function check(
     const server = session && (await checkServer(session, findings))
     if (session && server) {
       await attempt(findings, 'data directory', async () => {
-        const directory = await findDataDirectory(server, settings)
-        add(findings, 'data directory', 'ok', `"${directory}" can be read, and is the server's`)
+        const { dataDirectory } = await openDataDirectory(server, settings)
+        add(findings, 'data directory', 'ok', `"${dataDirectory}" can be read, and is the server's`)
       })
       if (storage) await checkArchiving(session, server, storage, settings, findings, context)
     }
@@ -204,7 +204,8 @@ async function attempt<T>(
     return await action()
   } catch (error) {
     if (!(error instanceof ToolError) || error.code === 'interrupted' || error.code === 'usage') throw error
-    const cause = error.cause === undefined ? '' : `: ${reasonOf(error.cause)}`
+    const reason = error.cause === undefined ? '' : reasonOf(error.cause)
+    const cause = reason === '' || error.message.includes(reason) ? '' : `: ${reason}`
     add(findings, about, 'failure', error.message + cause, error.hint)
     return undefined
   }

@@ -1,7 +1,19 @@
 /** What every command is given besides its settings and options. */
+import type { OnUnreadable } from '../repository/catalog.js'
 import type { Report } from '../report.js'
 
 export interface CommandContext {
   report: Report
   signal: AbortSignal
+}
+
+/** Warns of records that cannot be used, and are passed over. */
+export function warnOfUnreadable({ report }: CommandContext): OnUnreadable {
+  return ({ id, error }) => {
+    report({
+      type: 'warning',
+      message: `backup ${id} is passed over: ${error.message}`,
+      ...(error.hint && { hint: error.hint }),
+    })
+  }
 }

@@ -1,7 +1,8 @@
 /** A backup whose files are stored and which the server has stopped: what its indexes and its record are made from. */
 import type { StartedBackup, StoppedBackup } from '../postgres/session/backup-session.js'
 import { segmentNames } from '../postgres/wal-segment.js'
-import type { Copied, Inventory } from './backup-copy.js'
+import type { Copied } from './backup-copy.js'
+import type { Inventory } from './backup-inventory.js'
 import type { BackupSource } from './backup-source.js'
 
 /** A backup that has been stopped. */

@@ -1,7 +1,7 @@
 /** The backups of a repository, cluster by cluster. */
 import type { Settings } from '../config/settings.js'
 import type { BackupRecord } from '../repository/backup-record.js'
-import { listBackups } from '../repository/catalog.js'
+import { listBackups, type OnUnreadable } from '../repository/catalog.js'
 import { findCluster, listClusters } from '../repository/clusters.js'
 import type { ClusterIdentity } from '../repository/identity.js'
 import type { CommandContext } from './context.js'
@@ -11,6 +11,8 @@ import { openToRead } from './open-repository.js'
 export interface ClusterBackups {
   cluster: ClusterIdentity
   backups: BackupRecord[]
+  /** Records that cannot be used. */
+  unreadable: { id: string; reason: string }[]
 }
 
 /** Lists the backups of the named cluster, or of all. */
@@ -23,7 +25,11 @@ export async function list(settings: Settings, context: CommandContext): Promise
         ? await listClusters(storage, signal)
         : [await findCluster(storage, settings.cluster, signal)]
     const result: ClusterBackups[] = []
-    for (const cluster of clusters) result.push({ cluster, backups: await listBackups(storage, cluster.name, signal) })
+    for (const cluster of clusters) {
+      const unreadable: ClusterBackups['unreadable'] = []
+      const note: OnUnreadable = ({ id, error }) => unreadable.push({ id, reason: error.message })
+      result.push({ cluster, backups: await listBackups(storage, cluster.name, note, signal), unreadable })
+    }
     return result
   } finally {
     storage.close()

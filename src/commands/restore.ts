@@ -20,7 +20,7 @@ import { archiveKey } from '../repository/layout.js'
 import { requireWalRange } from '../repository/wal-range.js'
 import type { Storage } from '../storage/storage.js'
 import { WorkerPool } from '../workers/pool.js'
-import type { CommandContext } from './context.js'
+import { warnOfUnreadable, type CommandContext } from './context.js'
 import { openToRead, storageOptions } from './open-repository.js'
 import { reportProgress } from './progress.js'
 import { writeSmallFiles } from './restore-files.js'
@@ -62,7 +62,13 @@ export async function restore(
   const { storage } = await openToRead(settings)
   try {
     const cluster = await findCluster(storage, settings.cluster, context.signal)
-    const record = await findBackup(storage, cluster.name, options.backup ?? 'latest', context.signal)
+    const record = await findBackup(
+      storage,
+      cluster.name,
+      options.backup ?? 'latest',
+      warnOfUnreadable(context),
+      context.signal,
+    )
     context.report({ type: 'step', message: `restoring backup ${record.id} of ${cluster.name}` })
     await requireWal(storage, record, context.signal)
     const plan = await readRestorePlan(storage, record, context.signal)

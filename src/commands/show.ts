@@ -5,7 +5,7 @@ import { findBackup } from '../repository/catalog.js'
 import { findCluster } from '../repository/clusters.js'
 import { basePrefix, OBJECTS_INDEX } from '../repository/layout.js'
 import { readObjectsIndex, type ObjectsIndexLine } from '../repository/objects-index.js'
-import type { CommandContext } from './context.js'
+import { warnOfUnreadable, type CommandContext } from './context.js'
 import { openToRead } from './open-repository.js'
 
 /** Everything known of a backup. */
@@ -20,7 +20,7 @@ export async function show(settings: Settings, backup: string, context: CommandC
   const { storage } = await openToRead(settings)
   try {
     const cluster = await findCluster(storage, settings.cluster, context.signal)
-    const record = await findBackup(storage, cluster.name, backup, context.signal)
+    const record = await findBackup(storage, cluster.name, backup, warnOfUnreadable(context), context.signal)
     const key = basePrefix(cluster.name, record.id) + OBJECTS_INDEX
     return { record, objects: await readObjectsIndex(storage, key, record.objects.sha256, context.signal) }
   } finally {

@@ -98,7 +98,7 @@ export const SETTINGS = {
     placeholder: 'TIME',
     help: 'longest wait for an answer, or for a connection that moves nothing (default: 60s)',
   },
-  'max-attempts': { schema: wholeNumber(1, 100), placeholder: 'N', help: 'attempts of one request (default: 5)' },
+  'max-attempts': { schema: wholeNumber(1, 100), placeholder: 'N', help: 'attempts of one request (default: 10)' },
   jobs: {
     schema: wholeNumber(1, 256),
     placeholder: 'N',

@@ -7,8 +7,22 @@ import { backupRecordPrefix, isBackupId } from './layout.js'
 /** Reads in flight at a time while the catalog is loaded. */
 const PARALLEL_READS = 16
 
+/** A record that cannot be used: damaged, or written by a newer version. */
+export interface UnreadableBackup {
+  id: string
+  error: ToolError
+}
+
+/** What to do with records that cannot be used: the other backups must stay within reach. */
+export type OnUnreadable = (backup: UnreadableBackup) => void
+
 /** All backups of a cluster, oldest first. A record that another process deletes meanwhile is left out. */
-export async function listBackups(storage: Storage, cluster: string, signal?: AbortSignal): Promise<BackupRecord[]> {
+export async function listBackups(
+  storage: Storage,
+  cluster: string,
+  onUnreadable: OnUnreadable,
+  signal?: AbortSignal,
+): Promise<BackupRecord[]> {
   const ids = await listBackupIds(storage, cluster, signal)
   const records: BackupRecord[] = []
   for (let at = 0; at < ids.length; at += PARALLEL_READS) {
@@ -17,7 +31,9 @@ export async function listBackups(storage: Storage, cluster: string, signal?: Ab
         return await readBackupRecord(storage, cluster, id, signal)
       } catch (error) {
         if (error instanceof NotFoundError) return undefined
-        throw error
+        if (!(error instanceof ToolError) || (error.code !== 'damaged' && error.code !== 'configuration')) throw error
+        onUnreadable({ id, error })
+        return undefined
       }
     })
     for (const record of await Promise.all(batch)) if (record) records.push(record)
@@ -39,11 +55,13 @@ export async function listBackupIds(storage: Storage, cluster: string, signal?: 
 /**
  * Finds one backup by `latest`, an id, the unique beginning of one, or a label (its newest). Throws ToolError `usage`
  * that names the candidates.
+ * Where the newest cannot be used, the newest that can be is found, and `onUnreadable` told.
  */
 export async function findBackup(
   storage: Storage,
   cluster: string,
   wanted: string,
+  onUnreadable: OnUnreadable,
   signal?: AbortSignal,
 ): Promise<BackupRecord> {
   const ids = await listBackupIds(storage, cluster, signal)
@@ -54,12 +72,12 @@ export async function findBackup(
     })
   }
   if (wanted === 'latest') {
-    const records = await listBackups(storage, cluster, signal)
+    const records = await listBackups(storage, cluster, onUnreadable, signal)
     const latest = records.sort(byStopTime).at(-1)
     if (latest) return latest
   }
   if (ids.includes(wanted)) return readBackupRecord(storage, cluster, wanted, signal)
-  const labelled = (await listBackups(storage, cluster, signal))
+  const labelled = (await listBackups(storage, cluster, onUnreadable, signal))
     .filter(({ label }) => label === wanted)
     .sort(byStopTime)
   const newestLabelled = labelled.at(-1)

@@ -13,6 +13,8 @@ import { heartbeatKey } from './layout.js'
 
 /** Time between two beats. */
 const INTERVAL_MS = 60_000
+/** Longest wait for the last beat. */
+const LAST_BEAT_MS = 30_000
 
 /** What a beat says. */
 export interface Heartbeat {
@@ -49,7 +51,8 @@ export class HeartbeatWriter {
   async end(state: 'committed' | 'failed'): Promise<void> {
     this.#stopped.abort()
     await this.#loop
-    await this.#write(state)
+    // clean-up has a deadline of its own: in an outage the end must not wait for every retry
+    await this.#write(state, AbortSignal.timeout(LAST_BEAT_MS))
   }
 
   async #repeat(): Promise<void> {
@@ -57,13 +60,15 @@ export class HeartbeatWriter {
     for (;;) {
       await sleep(INTERVAL_MS, undefined, { signal }).catch(() => undefined)
       if (signal.aborted) return
-      await this.#write('running')
+      await this.#write('running', signal).catch((error: unknown) => {
+        if (!signal.aborted) throw error
+      })
     }
   }
 
-  async #write(state: Heartbeat['state']): Promise<void> {
+  async #write(state: Heartbeat['state'], signal?: AbortSignal): Promise<void> {
     const now = new Date()
     const document = { ...documentHead(), ...this.#beat, state, time: now.toISOString() }
-    await createObject(this.#storage, heartbeatKey(this.#cluster, this.#beat.id, now), formatDocument(document))
+    await createObject(this.#storage, heartbeatKey(this.#cluster, this.#beat.id, now), formatDocument(document), signal)
   }
 }

@@ -11,7 +11,8 @@ import type { StorageOptions } from './storage-options.js'
 
 /** Time for one request where nothing is said: longer than a store takes to join the parts of a large upload. */
 export const DEFAULT_REQUEST_TIMEOUT_MS = 60_000
-const DEFAULT_MAX_ATTEMPTS = 5
+/** With the SDK's short back-off these last about ten seconds: longer than a failover of a store as a rule. */
+const DEFAULT_MAX_ATTEMPTS = 10
 /** A host that is there answers a SYN within this, also across an ocean and after two lost packets. */
 const CONNECTION_TIMEOUT_MS = 10_000
 /** More than parts in flight and single deletes together; a request that queues for a socket would count as not connected. */
@@ -53,7 +54,7 @@ export async function connectS3(options: StorageOptions): Promise<S3Client> {
     forcePathStyle: options.pathStyle ?? isForeign,
     followRegionRedirects: reached === undefined,
   })
-  leavePayloadUnsigned(client)
+  if (options.abilities?.checksumHeaders !== false) leavePayloadUnsigned(client)
   return client
 }
 
@@ -105,7 +106,8 @@ async function regionOf(client: S3Client, hasEndpoint: boolean): Promise<string>
 
 /**
  * TLS protects the body already, and a CRC32 guards it end to end; the SHA-256 that the signature would take of every
- * part costs a third of a core at 500 MB/s. Over plain http the hash stays: there it is all the protection there is.
+ * part costs a third of a core at 500 MB/s. Over plain http the hash stays, and so it does for a store that takes no
+ * checksum header: there it is all the protection there is.
  */
 function leavePayloadUnsigned(client: S3Client): void {
   client.middlewareStack.add(

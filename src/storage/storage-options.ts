@@ -12,7 +12,7 @@ export interface StorageOptions {
   pathStyle?: boolean | undefined
   /** Time to wait for the answer to one request, and for a connection that moves no byte. Default 60 s. */
   requestTimeoutMs?: number | undefined
-  /** Attempts a request gets. Default 5. */
+  /** Attempts a request gets. Default 10. */
   maxAttempts?: number | undefined
   /** Bytes of one part of a multipart upload, grown where an object's bound asks for it. Default 8 MiB, at least 5 MiB. */
   partSizeBytes?: number | undefined

@@ -10,16 +10,17 @@ import { reasonOf, systemErrorCode, ToolError } from '../errors.js'
 /** An open file that promises `size` bytes. Synchronous: it is read on worker threads. */
 export class ExactFile {
   readonly size: number
-  readonly #descriptor: number
+  #descriptor: number
   readonly #name: string
   #position = 0
   #padded = false
 
   /**
    * Opens a regular file, or returns undefined where it is gone (W11, F4). Neither follows a symbolic link nor waits on
-   * a FIFO that took the file's place since it was listed (F8).
+   * a FIFO that took the file's place since it was listed (F8). `growTo`: a file that has grown since is read whole, up
+   * to that many bytes; for what no WAL restores, as configuration files.
    */
-  static open(path: Buffer, size: number): ExactFile | undefined {
+  static open(path: Buffer, size: number, growTo = 0): ExactFile | undefined {
     const name = path.toString()
     let descriptor
     try {
@@ -28,11 +29,12 @@ export class ExactFile {
       if (systemErrorCode(cause) === 'ENOENT') return undefined
       throw new ToolError('file-system', `could not open "${name}": ${reasonOf(cause)}`, { cause })
     }
-    if (!fstatSync(descriptor).isFile()) {
+    const stat = fstatSync(descriptor)
+    if (!stat.isFile()) {
       closeSync(descriptor)
       throw new ToolError('file-system', `could not read "${name}": it is no regular file any more`)
     }
-    return new ExactFile(descriptor, name, size)
+    return new ExactFile(descriptor, name, Math.max(size, Math.min(stat.size, growTo)))
   }
 
   private constructor(descriptor: number, name: string, size: number) {
@@ -66,8 +68,10 @@ export class ExactFile {
     room.fill(0, this.#readAt(room, position))
   }
 
+  /** May be called twice: the number of a closed descriptor can belong to another file by then. */
   close(): void {
-    closeSync(this.#descriptor)
+    if (this.#descriptor >= 0) closeSync(this.#descriptor)
+    this.#descriptor = -1
   }
 
   #readAt(room: Uint8Array, position: number): number {

@@ -6,7 +6,7 @@
  * within the grace period is terminated and its multipart upload is aborted from here (architecture: threads).
  */
 import { Worker } from 'node:worker_threads'
-import { ToolError } from '../errors.js'
+import { reasonOf, ToolError } from '../errors.js'
 import type { Job, JobResult } from '../archive/jobs.js'
 import { openStorage } from '../storage/open-storage.js'
 import { abortUpload } from '../storage/stale-uploads.js'
@@ -45,6 +45,7 @@ export class WorkerPool {
     const running = new Map<Thread, Promise<Outcome>>()
     let exhausted = false
     let failure: { error: unknown } | undefined
+    const hasFailed = (): boolean => failure !== undefined
     const abort = (): void => {
       for (const thread of running.keys()) thread.abort(this.#options.graceMs)
     }
@@ -58,6 +59,7 @@ export class WorkerPool {
         while (!exhausted && !failure && running.size < this.#options.threads) {
           signal?.throwIfAborted()
           const next = await source.next()
+          if (hasFailed()) break // aborted meanwhile: a job started now would be on a thread that nobody aborts
           if (next.done) exhausted = true
           else {
             const thread = this.#freeThread(running)
@@ -130,14 +132,12 @@ class Thread {
       else if (message.type === 'result') this.#settle()?.resolve(message.result)
       else this.#settle()?.reject(fromPlainError(message.error))
     })
-    this.#worker.on('error', (error: unknown) => {
-      this.usable = false
-      this.#settle()?.reject(error)
+    this.#worker.on('error', (cause: unknown) => {
+      void this.#fail(new ToolError('storage', `a worker thread failed: ${reasonOf(cause)}`, { cause }))
     })
     this.#exited = new Promise((resolve) => {
       this.#worker.once('exit', (code) => {
-        this.usable = false
-        this.#settle()?.reject(new ToolError('storage', `a worker thread ended in the middle of a job (exit ${code})`))
+        void this.#fail(new ToolError('storage', `a worker thread ended in the middle of a job (exit ${code})`))
         resolve()
       })
     })
@@ -171,16 +171,29 @@ class Thread {
     const upload = this.#upload
     const job = this.#settle()
     await this.#worker.terminate()
-    let cause: unknown
-    if (job && upload) {
-      const storage = await openStorage(this.#storage)
-      cause = await abortUpload(storage, upload).then(
-        () => undefined,
-        (error: unknown) => error,
-      )
-      storage.close()
+    await this.#fail(new ToolError('storage', 'a worker thread did not stop in time and was terminated'), job, upload)
+  }
+
+  /** Ends the job of a thread that is gone, and the multipart upload that it can no longer abort itself (O5). */
+  async #fail(error: ToolError, job = this.#settle(), upload = this.#upload): Promise<void> {
+    this.usable = false
+    if (!job) return
+    if (!upload) {
+      job.reject(error)
+      return
     }
-    job?.reject(new ToolError('storage', 'a worker thread did not stop in time and was terminated', { cause }))
+    try {
+      const storage = await openStorage(this.#storage)
+      try {
+        await abortUpload(storage, upload)
+      } finally {
+        storage.close()
+      }
+      job.reject(error)
+    } catch (cause) {
+      const left = `${error.message}, and its upload of "${upload.key}" could not be aborted: ${reasonOf(cause)}`
+      job.reject(new ToolError('storage', left, { cause: error }))
+    }
   }
 
   #settle(): CurrentJob | undefined {

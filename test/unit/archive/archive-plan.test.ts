@@ -82,7 +82,14 @@ test('FileTable gives back what was put in, through every growth of its columns'
     assert.equal(table.length, files.length)
     for (const [index, checksum] of checksums.entries()) {
       if (index % 7 === 0) table.setVanished(index)
-      else table.setPacked(index % 11, { index, offset: index * 2 ** 33, checksum, padded: index % 5 === 0 })
+      else
+        table.setPacked(index % 11, {
+          index,
+          size: table.size(index),
+          offset: index * 2 ** 33,
+          checksum,
+          padded: index % 5 === 0,
+        })
     }
     for (const [row, file] of files.entries()) {
       assert.deepEqual(table.walked(row), file)
@@ -96,4 +103,11 @@ test('FileTable gives back what was put in, through every growth of its columns'
 test('FileTable throws for a file that no archive accounted for (F4): it would be missing unnoticed', () => {
   const table = tableOf([1, 2])
   assert.throws(() => table.packed(1), /no archive accounts for "base\/d\/1"/)
+})
+
+test('FileTable keeps the size that a grown configuration file was packed with (F1)', () => {
+  const table = new FileTable(4)
+  const row = table.add({ path: Buffer.from('a.conf'), size: 10, mode: 0o600, uid: 1, gid: 1, mtimeMs: 0 })
+  table.setPacked(0, { index: row, size: 25, offset: 512, checksum: '00000000', padded: false })
+  assert.equal(table.walked(row).size, 25)
 })

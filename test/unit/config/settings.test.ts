@@ -125,7 +125,7 @@ for (const [what, text, says] of [
 test('planResources() stays within the memory, and uses the cores where they fit', () => {
   for (const memory of [96, 128, 160, 200, 256, 400, 1000, 4000]) {
     for (const cores of [1, 2, 4, 16, 64]) {
-      const plan = planResources({ jobs: undefined, memoryBytes: memory * MIB }, cores)
+      const plan = planResources({ jobs: undefined, memoryBytes: memory * MIB, compressionLevel: 1 }, cores)
       assert.ok(plan.jobs >= 1 && plan.jobs <= Math.max(cores, 1))
       assert.ok(plan.partSizeBytes >= 5 * MIB && plan.partsInFlight >= 1)
       const needed = 80 * MIB + plan.jobs * (58 * MIB + plan.partsInFlight * plan.partSizeBytes)
@@ -135,10 +135,15 @@ test('planResources() stays within the memory, and uses the cores where they fit
 })
 
 test('planResources() takes jobs as they are asked for where the memory is not, and refuses what contradicts', () => {
-  assert.equal(planResources({ jobs: 64, memoryBytes: undefined }, 2).jobs, 64)
-  assert.equal(planResources({ jobs: 1, memoryBytes: DEFAULT_MEMORY_BYTES }, 2).jobs, 1)
+  assert.equal(planResources({ jobs: 64, memoryBytes: undefined, compressionLevel: 1 }, 2).jobs, 64)
+  assert.equal(planResources({ jobs: 1, memoryBytes: DEFAULT_MEMORY_BYTES, compressionLevel: 1 }, 2).jobs, 1)
   assert.throws(
-    () => planResources({ jobs: 64, memoryBytes: 128 * MIB }, 2),
+    () => planResources({ jobs: 64, memoryBytes: 128 * MIB, compressionLevel: 1 }, 2),
     (error) => error instanceof ToolError && error.code === 'usage' && /64 jobs need \d+MiB/.test(error.message),
   )
+})
+
+test('planResources() gives a high level fewer threads: its compressor alone takes 81 MiB', () => {
+  assert.equal(planResources({ jobs: undefined, memoryBytes: 256 * MIB, compressionLevel: 1 }, 2).jobs, 2)
+  assert.equal(planResources({ jobs: undefined, memoryBytes: 256 * MIB, compressionLevel: 19 }, 2).jobs, 1)
 })

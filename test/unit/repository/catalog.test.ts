@@ -1,6 +1,6 @@
 /** Backups and clusters are found by whatever a person would call them, and what is ambiguous names the candidates. */
 import { ToolError } from '#src/errors.js'
-import { findBackup, listBackups } from '#src/repository/catalog.js'
+import { findBackup, listBackups, type UnreadableBackup } from '#src/repository/catalog.js'
 import { findCluster, listClusters } from '#src/repository/clusters.js'
 import { claimIdentity, readIdentity } from '#src/repository/identity.js'
 import { backupRecordKey, clusterName } from '#src/repository/layout.js'
@@ -51,7 +51,7 @@ for (const [wanted, found, why] of [
   ['2026', THIRD, 'its label, although it is the beginning of ids, too'],
 ] as const) {
   test(`findBackup() finds "${wanted}" by ${why}`, async () => {
-    assert.equal((await findBackup(storage, clusterName(18, ONE), wanted)).id, found)
+    assert.equal((await findBackup(storage, clusterName(18, ONE), wanted, fail)).id, found)
   })
 }
 
@@ -65,16 +65,38 @@ for (const [wanted, text, hint] of [
   ['', /is the beginning of 3 backups|has the id or label ""/, new RegExp(THIRD)],
 ] as const) {
   test(`findBackup() does not guess what "${wanted}" means, and names the candidates`, async () => {
-    await assert.rejects(findBackup(storage, clusterName(18, ONE), wanted), says(text, hint))
+    await assert.rejects(findBackup(storage, clusterName(18, ONE), wanted, fail), says(text, hint))
   })
 }
 
 test('listBackups() gives the records of that cluster alone, oldest first', async () => {
   const ids = async (systemIdentifier: bigint): Promise<string[]> =>
-    (await listBackups(storage, clusterName(18, systemIdentifier))).map(({ id }) => id)
+    (await listBackups(storage, clusterName(18, systemIdentifier), fail)).map(({ id }) => id)
   assert.deepEqual(await ids(ONE), [FIRST, SECOND, THIRD])
   assert.deepEqual(await ids(TWO), [FIRST])
   assert.deepEqual(await ids(3n), [])
+})
+
+/** Every record can be used here. */
+function fail({ id, error }: UnreadableBackup): void {
+  assert.fail(`backup ${id} cannot be used: ${error.message}`)
+}
+
+test('a record that cannot be used hides no other: latest is the newest that can be', async () => {
+  const damaged = '20260104T000000Z-00000005'
+  const key = backupRecordKey(clusterName(18, ONE), damaged)
+  await storage.put(key, Buffer.from('{}'))
+  try {
+    const told: string[] = []
+    const note = ({ id }: UnreadableBackup): unknown => told.push(id)
+    assert.equal((await findBackup(storage, clusterName(18, ONE), 'latest', note)).id, SECOND)
+    assert.equal((await findBackup(storage, clusterName(18, ONE), 'nightly', note)).id, SECOND)
+    assert.deepEqual(told, [damaged, damaged])
+    assert.equal((await listBackups(storage, clusterName(18, ONE), note)).length, 3)
+    await assert.rejects(findBackup(storage, clusterName(18, ONE), damaged, note), /does not end with its checksum/)
+  } finally {
+    await storage.delete([key])
+  }
 })
 
 test('a record under the name of another is damaged (V8)', async () => {
@@ -84,7 +106,7 @@ test('a record under the name of another is damaged (V8)', async () => {
   await storage.put(key, Buffer.concat(chunks as Buffer[]))
   try {
     await assert.rejects(
-      findBackup(storage, clusterName(18, ONE), copied),
+      findBackup(storage, clusterName(18, ONE), copied, fail),
       new RegExp(`"${key}" is the record of backup`),
     )
   } finally {
