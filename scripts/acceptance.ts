@@ -72,6 +72,7 @@ async function fill(cluster: Cluster): Promise<number> {
   const init = await oracles?.run('pgbench', ['-i', '-q', '-s', String(scale)], { env: cluster.env })
   assert.equal(init?.exitCode, 0, init?.stderr)
   await query(cluster, 'checkpoint')
+  await archiveAll(cluster) // the WAL of the filling is no part of what is measured
   const [row] = await query<{ bytes: string }>(
     cluster,
     'select sum(pg_database_size(oid))::text as bytes from pg_database',
@@ -133,8 +134,7 @@ async function main(): Promise<void> {
       ],
       { as: serverIds(), env: pgenv },
     )
-    const [last] = await query<{ segment: string }>(cluster, `select pg_walfile_name(pg_switch_wal() - 1) as segment`)
-    await waitForArchive(cluster, last?.segment ?? '')
+    await archiveAll(cluster)
     await cluster.crash()
     rmSync(cluster.pgdata, { recursive: true })
 
@@ -174,13 +174,17 @@ async function main(): Promise<void> {
   }
 }
 
-async function waitForArchive(cluster: Cluster, segment: string): Promise<void> {
+/** Switches to a new segment and waits until the archive has all before it. */
+async function archiveAll(cluster: Cluster): Promise<void> {
+  // a segment that holds nothing of worth is not switched
+  await query(cluster, `select pg_logical_emit_message(false, 'acceptance', 'end of segment')`)
+  const [last] = await query<{ segment: string }>(cluster, `select pg_walfile_name(pg_switch_wal() - 1) as segment`)
   for (;;) {
     const [row] = await query<{ last: string | null }>(
       cluster,
       'select last_archived_wal as last from pg_stat_archiver',
     )
-    if (row !== undefined && (row.last ?? '') >= segment) return
+    if (row !== undefined && (row.last ?? '') >= (last?.segment ?? '')) return
     await new Promise((resolve) => setTimeout(resolve, 200))
   }
 }

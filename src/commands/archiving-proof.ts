@@ -10,12 +10,15 @@ import { awaitWalRange } from '../repository/wal-range.js'
 import type { Storage } from '../storage/storage.js'
 import type { CommandContext } from './context.js'
 
+/** The server tries again every second or so: one failure is said once, and once more when it lasts. */
+const REPORT_AGAIN_MS = 60_000
+
 /** Switches to a new segment and waits for the old one in the archive. Returns its name, or undefined without the right to switch. */
 export async function proveArchiving(
   session: Session,
   storage: Storage,
   cluster: string,
-  options: { archiveTimeoutMs: number; walSegmentSize: number },
+  options: { archiveTimeoutMs: number; walSegmentSize: number; pgWalDirectory?: string | undefined },
   context: CommandContext,
 ): Promise<string | undefined> {
   let segment: string
@@ -34,10 +37,12 @@ export async function proveArchiving(
   if (file?.kind !== 'segment') throw new Error(`"${segment}" is no WAL segment`)
   let archivedBefore = false
   let failures: number | undefined
+  let reported: { segment: string; at: number } | undefined
   await awaitWalRange(storage, cluster, {
     timeline: file.timeline,
     segments: [segment],
     walSegmentSize: options.walSegmentSize,
+    pgWalDirectory: options.pgWalDirectory,
     timeoutMs: options.archiveTimeoutMs,
     signal: context.signal,
     probe: async () => {
@@ -45,7 +50,9 @@ export async function proveArchiving(
       if (archivedBefore) throw archivedElsewhere(segment, storage.url)
       const { lastArchivedSegment, lastFailedSegment, failedCount } = await archiverStatus(session)
       archivedBefore = lastArchivedSegment === segment
-      if (failures !== undefined && failedCount > failures && lastFailedSegment !== undefined) {
+      const isNew = reported?.segment !== lastFailedSegment || performance.now() - (reported?.at ?? 0) > REPORT_AGAIN_MS
+      if (failures !== undefined && failedCount > failures && lastFailedSegment !== undefined && isNew) {
+        reported = { segment: lastFailedSegment, at: performance.now() }
         context.report({
           type: 'warning',
           message: `archive_command failed for "${lastFailedSegment}"; the server tries again`,

@@ -94,7 +94,8 @@ async function takeBackup(run: BackupRun, outer: CommandContext): Promise<Backup
   const facts = { major, systemIdentifier, walSegmentSize, alias: clusterName || undefined }
   const { name: cluster } = await claimIdentity(storage, facts, signal)
   const { archiveTimeoutMs = ARCHIVE_TIMEOUT_MS } = settings
-  await proveArchiving(session, storage, cluster, { archiveTimeoutMs, walSegmentSize }, context)
+  const pgWalDirectory = `${source.dataDirectory}/pg_wal`
+  await proveArchiving(session, storage, cluster, { archiveTimeoutMs, walSegmentSize, pgWalDirectory }, context)
 
   const id = backupId(await databaseClock(session), randomBytes(4).toString('hex'))
   report({ type: 'step', message: `starting backup ${id} (${checkpoint} checkpoint)` })
@@ -120,6 +121,7 @@ async function takeBackup(run: BackupRun, outer: CommandContext): Promise<Backup
       timeline: started.timeline,
       segments,
       walSegmentSize,
+      pgWalDirectory,
       timeoutMs: archiveTimeoutMs,
       signal,
       onWaiting: (missing, seconds) => {

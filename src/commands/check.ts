@@ -41,11 +41,12 @@ export async function check(
     )
     const server = session && (await checkServer(session, findings))
     if (session && server) {
-      await attempt(findings, 'data directory', async () => {
+      const directory = await attempt(findings, 'data directory', async () => {
         const { dataDirectory } = await openDataDirectory(server, settings)
         add(findings, 'data directory', 'ok', `"${dataDirectory}" can be read, and is the server's`)
+        return dataDirectory
       })
-      if (storage) await checkArchiving(session, server, storage, settings, findings, context)
+      if (storage) await checkArchiving(session, { server, directory, storage }, settings, findings, context)
     }
   } finally {
     await session?.end()
@@ -156,8 +157,7 @@ async function checkServer(session: Session, findings: Finding[]): Promise<Serve
 
 async function checkArchiving(
   session: Session,
-  server: ServerInfo,
-  storage: Storage,
+  { server, directory, storage }: { server: ServerInfo; directory: string | undefined; storage: Storage },
   settings: Settings,
   findings: Finding[],
   context: CommandContext,
@@ -167,8 +167,15 @@ async function checkArchiving(
     const facts = { major, systemIdentifier, walSegmentSize, alias: clusterName || undefined }
     const { name } = await claimIdentity(storage, facts, context.signal)
     const { archiveTimeoutMs = ARCHIVE_TIMEOUT_MS } = settings
+    const pgWalDirectory = directory === undefined ? undefined : `${directory}/pg_wal`
     const began = performance.now()
-    const segment = await proveArchiving(session, storage, name, { archiveTimeoutMs, walSegmentSize }, context)
+    const segment = await proveArchiving(
+      session,
+      storage,
+      name,
+      { archiveTimeoutMs, walSegmentSize, pgWalDirectory },
+      context,
+    )
     if (segment === undefined) {
       add(
         findings,

@@ -2,8 +2,8 @@
 import { ToolError } from '../errors.js'
 import type { Resources } from '../config/resources.js'
 import type { Settings } from '../config/settings.js'
-import { readProfile, writeProfile } from '../repository/profile.js'
-import { inspectStorage, type StorageInspection } from '../storage/inspect.js'
+import { readProfile, storeOf, writeProfile } from '../repository/profile.js'
+import { inspectStorage, type Probe, type StorageInspection } from '../storage/inspect.js'
 import { openStorage } from '../storage/open-storage.js'
 import type { StorageOptions } from '../storage/storage-options.js'
 import type { Storage } from '../storage/storage.js'
@@ -53,12 +53,21 @@ export async function openToWrite(
   const options = storageOptions(settings, resources)
   const storage = await openStorage(options)
   try {
-    let abilities = await readProfile(storage, signal)
+    let abilities = await readProfile(storage, storeOf(options), signal)
     if (!abilities) {
       const inspection = await inspectStorage(storage, { signal })
       const failed = inspection.probes.find(({ name, result }) => name === 'write' && result !== 'yes')
       if (failed)
         throw new ToolError('storage', `could not write to "${storage.url}": ${failed.detail ?? 'no reason given'}`)
+      // an outage during the probe must not make this very write one that can replace (A3)
+      const unknown = inspection.probes.find((probe) => probe.name.startsWith('create-only') && isUncertain(probe))
+      if (unknown) {
+        throw new ToolError(
+          'storage',
+          `could not find out whether "${storage.url}" can write without replacing: ${unknown.detail ?? 'no reason given'}`,
+          { hint: 'This is tried again at the next run.' },
+        )
+      }
       abilities = inspection.abilities
       await keepProfile(options, inspection, signal)
     }
@@ -82,15 +91,16 @@ export async function keepProfile(
   { probes, abilities }: Pick<StorageInspection, 'probes' | 'abilities'>,
   signal?: AbortSignal,
 ): Promise<void> {
-  const isUncertain = probes.some(({ name, result, detail = '' }) => {
-    // a request that the store calls wrong (400, 405, 501) will be wrong the next time, too
-    return result === 'failed' && name !== 'delete' && !/\bHTTP (400|405|501), (?!RequestTimeout)/.test(detail)
-  })
-  if (isUncertain) return
+  if (probes.some((probe) => probe.name !== 'delete' && isUncertain(probe))) return
   const storage = await openStorage({ ...options, abilities })
   try {
-    await writeProfile(storage, abilities, new Date(), signal)
+    await writeProfile(storage, abilities, new Date(), { store: storeOf(options), signal })
   } finally {
     storage.close()
   }
+}
+
+/** Whether a probe failed for a reason that may pass: a request that the store calls wrong will be wrong the next time, too. */
+function isUncertain({ result, detail = '' }: Probe): boolean {
+  return result === 'failed' && !/\bHTTP (400|405|501), (?!RequestTimeout)/.test(detail)
 }

@@ -29,8 +29,9 @@ interface Owner {
 export interface RecoveryChoice {
   /** restore_command */
   command: string
+  targetTimeline: 'latest' | number
   archiveMode: 'off' | 'preserve'
-  /** Give the files to the owner of the target directory (only root can). */
+  /** Give the files to the owner of the target directory, which is the recorded one by now (only root can). */
   setOwner: boolean
 }
 
@@ -47,22 +48,27 @@ export async function writeSmallFiles(
   const prefix = basePrefix(record.cluster, record.id)
   const major = Math.floor(record.postgresVersion / 10_000)
   const place = (name: string): string => join(target.directory, name)
-  const owner = choice.setOwner ? await stat(target.directory) : undefined
+  const owner = choice.setOwner ? await ownerOf(target.directory) : undefined
   const write = (name: string, content: Uint8Array): Promise<void> => writeOwned(place(name), content, owner)
   const proven = (name: string): Promise<Buffer> => readProven(storage, prefix, name, plan, signal)
   await write(BACKUP_LABEL, await proven(BACKUP_LABEL)) // byte for byte (R10)
-  if (target.locations.size > 0) {
-    await write(TABLESPACE_MAP, relocated(await proven(TABLESPACE_MAP), target.locations, major))
-  }
+  let mapped: Buffer = Buffer.alloc(0)
+  // a tablespace made just after the start is in the record, and no map was returned for it (S9)
+  if (plan.hashes.has(TABLESPACE_MAP)) mapped = relocated(await proven(TABLESPACE_MAP), target.locations, major)
+  // no entries, no file (E3)
+  if (mapped.length > 0) await write(TABLESPACE_MAP, mapped)
+  warnOfReplayedTablespaces(record, parseTablespaceMap(mapped, major), target, context)
   await copyManifest(storage, prefix, place(BACKUP_MANIFEST), plan, owner, signal)
   // bytes as latin1: what is not ours stays as it is, whatever its encoding
-  const existing = await readFile(place('postgresql.auto.conf'), 'latin1').catch((error: unknown) => {
-    if (systemErrorCode(error) === 'ENOENT') return ''
-    throw error
+  const existing = await readFile(place('postgresql.auto.conf'), 'latin1').catch((cause: unknown) => {
+    if (systemErrorCode(cause) === 'ENOENT') return ''
+    throw new ToolError('file-system', `could not read "${place('postgresql.auto.conf')}": ${reasonOf(cause)}`, {
+      cause,
+    })
   })
   const settings = recoverySettings({
     restoreCommand: Buffer.from(choice.command).toString('latin1'),
-    targetTimeline: 'latest',
+    targetTimeline: choice.targetTimeline,
     archiveMode: choice.archiveMode,
     majorVersion: major,
   })
@@ -74,13 +80,36 @@ export async function writeSmallFiles(
   await warnOfForeignConfiguration(storage, prefix, target, context)
 }
 
-/** With the map in place the server makes all links anew by it: it must say where they are now (T3). */
+/**
+ * With the map in place the server makes all links anew by it: it must say where they are now (T3). One that was dropped
+ * before the backup got to it has no place here, and its old one may be production's: WAL drops it again.
+ */
 function relocated(map: Buffer, locations: ReadonlyMap<number, string>, major: number): Buffer {
   const entries = parseTablespaceMap(map, major)
   const moved = entries.some(({ oid, location }) => locations.get(oid) !== location.toString())
   if (!moved) return map
-  const changed = entries.map(({ oid, location }) => ({ oid, location: Buffer.from(locations.get(oid) ?? location) }))
+  const changed = entries.flatMap(({ oid }) => {
+    const location = locations.get(oid)
+    return location === undefined ? [] : [{ oid, location: Buffer.from(location) }]
+  })
   return formatTablespaceMap(changed, major)
+}
+
+/** A tablespace that is not in the map was made after the start: its link is kept, until WAL makes it once more (T9). */
+function warnOfReplayedTablespaces(
+  record: BackupRecord,
+  map: readonly { oid: number }[],
+  target: RestoreTarget,
+  context: CommandContext,
+): void {
+  for (const { oid, location } of record.tablespaces) {
+    if (!target.locations.has(oid) || map.some((entry) => entry.oid === oid)) continue
+    context.report({
+      type: 'warning',
+      message: `the tablespace ${oid} was created after the backup began: recovery creates it at "${location}", wherever it was restored to`,
+      hint: `That directory must exist on this host, and must not be in use by the source of the backup.`,
+    })
+  }
 }
 
 /** A server configured outside PGDATA does not start from it alone (W8). */
@@ -112,12 +141,22 @@ async function writeOwned(
     throw new ToolError('file-system', `could not write "${path}": ${reasonOf(cause)}`, { cause })
   }
   if (!owner) return
-  const file = await open(path, 'r')
   try {
-    await file.chown(owner.uid, owner.gid)
-  } finally {
-    await file.close()
+    const file = await open(path, 'r')
+    try {
+      await file.chown(owner.uid, owner.gid)
+    } finally {
+      await file.close()
+    }
+  } catch (cause) {
+    throw new ToolError('file-system', `could not give "${path}" to its owner: ${reasonOf(cause)}`, { cause })
   }
+}
+
+async function ownerOf(directory: string): Promise<Owner> {
+  return stat(directory).catch((cause: unknown) => {
+    throw new ToolError('file-system', `could not look at "${directory}": ${reasonOf(cause)}`, { cause })
+  })
 }
 
 /** A small object of the backup, compared with its hash in the index (format rule 3). */

@@ -30,6 +30,8 @@ export interface ArchiveFiles {
 export interface RestorePlan {
   files: number
   bytes: number
+  /** Of these, what goes to each tablespace, by its OID. */
+  tablespaceBytes: Map<number, number>
   archives: number
   directories: (DirectoryLine | TablespaceLine)[]
   /** Hash of each object by its name within the backup. */
@@ -53,6 +55,7 @@ export async function readRestorePlan(
   let files = 0
   let lines = 0
   let bytes = 0
+  const tablespaceBytes = new Map<number, number>()
   let controls = 0
   const archives = new Set<number>()
   for await (const line of readIndex(storage, filesKey, record, signal)) {
@@ -68,6 +71,8 @@ export async function readRestorePlan(
     }
     files++
     bytes += line.size
+    const oid = Number(/^pg_tblspc\/(\d+)\//.exec(path)?.[1])
+    if (oid > 0) tablespaceBytes.set(oid, (tablespaceBytes.get(oid) ?? 0) + line.size)
     archives.add(line.archive)
     if (path === 'global/pg_control') controls++
   }
@@ -77,6 +82,7 @@ export async function readRestorePlan(
   return {
     files,
     bytes,
+    tablespaceBytes,
     archives: archives.size,
     directories,
     hashes,

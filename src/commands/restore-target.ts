@@ -3,16 +3,16 @@
  * and the way back when the restore fails.
  *
  * A marker lies in the target until the restore is done: a directory that a killed restore left is recognised by the
- * next one, which starts over, and is never taken for a cluster.
+ * next one, which starts over, and is never taken for a cluster; one in which a restore runs is left alone.
  */
 import { existsSync, type Stats } from 'node:fs'
-import { chmod, chown, mkdir, readdir, readlink, rm, rmdir, stat, statfs, symlink, writeFile } from 'node:fs/promises'
-import { isAbsolute, join, relative, resolve } from 'node:path'
+import { chmod, chown, mkdir, readdir, readlink, rm, rmdir, stat, symlink } from 'node:fs/promises'
+import { dirname, isAbsolute, join, relative, resolve } from 'node:path'
 import { reasonOf, systemErrorCode, ToolError } from '../errors.js'
 import { parseMode, pathOfLine, type DirectoryLine, type TablespaceLine } from '../repository/files-index.js'
+import { anotherRuns, claim, isRunning, MARKER, readMarker, removeMarker } from './restore-marker.js'
+import { checkSpace } from './restore-space.js'
 
-/** Name of the marker. */
-const MARKER = 'pgsluice.restore-in-progress'
 /** Name of pg_control until everything else is durable. */
 export const UNNAMED_CONTROL = 'global/pg_control.pgsluice-restore'
 
@@ -26,6 +26,14 @@ export interface RestoreTarget {
   before: Map<string, Stats | undefined>
   /** `PG_<major>_<catalog version>`: the directory of this cluster within a location. */
   versionDirectory: string
+  /** A restore that was killed left something, with this text in its marker; undefined where it is none, or empty. */
+  abandoned: { marker: string | undefined } | undefined
+  /** The marker is ours: until then nothing here may be removed. */
+  claimed: boolean
+  /** Tablespaces in whose location the directory of this cluster was made by us. */
+  made: Set<number>
+  /** Directories above, which hold new names; whether we made them ourselves. */
+  parents: Map<string, boolean>
 }
 
 /** Options of {@link checkTarget}. */
@@ -38,13 +46,15 @@ export interface TargetOptions {
   versionDirectory: string
   /** Bytes that will be written. */
   bytes: number
+  /** Of these, what goes to each tablespace, by its OID. */
+  tablespaceBytes: ReadonlyMap<number, number>
 }
 
 /** Checks everything and writes nothing. Throws ToolError `refused` or `usage`. */
 export async function checkTarget(options: TargetOptions): Promise<RestoreTarget> {
   const directory = resolve(options.targetDirectory)
   const entries = await entriesOf(directory)
-  const abandoned = entries !== undefined && isAbandoned(directory, entries)
+  const abandoned = entries && (await findAbandoned(directory, entries))
   if (entries && entries.length > 0 && !abandoned) {
     const running = entries.includes('postmaster.pid') ? ', and a server may be running in it' : ''
     throw new ToolError('refused', `the target directory "${directory}" is not empty${running}`, {
@@ -62,16 +72,36 @@ export async function checkTarget(options: TargetOptions): Promise<RestoreTarget
       })
     }
   }
-  await checkSpace(directory, options.bytes)
+  // what is there of an abandoned restore is free by the time it is needed: how much that is, nobody knows
+  if (!abandoned) await checkSpace(bytesByPlace(directory, locations, options))
   const before = new Map<string, Stats | undefined>()
   for (const place of [directory, ...locations.values()]) before.set(place, await statusOf(place))
-  return { directory, locations, before, versionDirectory: options.versionDirectory }
+  const { versionDirectory } = options
+  const own = { claimed: false, made: new Set<number>(), parents: new Map<string, boolean>() }
+  return { directory, locations, before, versionDirectory, abandoned, ...own }
 }
 
-/** The marker goes before pg_control has its name: a restore that was killed in between is known by that. */
-function isAbandoned(directory: string, entries: readonly string[]): boolean {
-  if (entries.includes(MARKER)) return true
-  return existsSync(join(directory, UNNAMED_CONTROL)) && !existsSync(join(directory, 'global/pg_control'))
+/**
+ * What a restore left that was killed: pg_control has no name there. One that ended between that name and the removal
+ * of its marker was complete, and may have run as a server since.
+ */
+async function findAbandoned(directory: string, entries: readonly string[]): Promise<RestoreTarget['abandoned']> {
+  if (existsSync(join(directory, 'global/pg_control'))) return undefined
+  const marker = await readMarker(directory)
+  if (marker !== undefined && (await isRunning(marker))) throw anotherRuns(directory)
+  // taken over by a restore that was killed as it did so
+  const moved = entries.some((name) => name.startsWith(`${MARKER}.`))
+  return marker !== undefined || moved || existsSync(join(directory, UNNAMED_CONTROL)) ? { marker } : undefined
+}
+
+function bytesByPlace(
+  directory: string,
+  locations: ReadonlyMap<number, string>,
+  { bytes, tablespaceBytes }: TargetOptions,
+): Map<string, number> {
+  const places = new Map([...locations].map(([oid, location]) => [location, tablespaceBytes.get(oid) ?? 0]))
+  const outside = [...places.values()].reduce((sum, each) => sum + each, 0)
+  return places.set(directory, bytes - outside)
 }
 
 async function statusOf(path: string): Promise<Stats | undefined> {
@@ -125,19 +155,6 @@ function isWithin(path: string, place: string): boolean {
   return way === '' || (!way.startsWith('..') && !isAbsolute(way))
 }
 
-async function checkSpace(directory: string, bytes: number): Promise<void> {
-  for (let place = directory; ; place = resolve(place, '..')) {
-    const space = await statfs(place).catch((error: unknown) => {
-      if (systemErrorCode(error) === 'ENOENT' && place !== '/') return undefined
-      throw new ToolError('file-system', `could not look at "${place}": ${reasonOf(error)}`, { cause: error })
-    })
-    if (!space) continue
-    const free = space.bavail * space.bsize
-    if (free >= bytes) return
-    throw new ToolError('file-system', `"${place}" has ${free} bytes free, and the backup needs ${bytes}`)
-  }
-}
-
 /** Makes the target directory, its sub-directories and the tablespace links. */
 export async function makeDirectories(
   target: RestoreTarget,
@@ -146,10 +163,12 @@ export async function makeDirectories(
 ): Promise<void> {
   const root = Buffer.from(target.directory)
   try {
-    await mkdir(root, { recursive: true })
-    await removeContents(target)
-    await removeFromLocations(target)
-    await writeFile(join(target.directory, MARKER), 'A restore began here and has not ended.\n')
+    await makePath(target, target.directory)
+    await claim(target.directory, target.abandoned?.marker)
+    target.claimed = true
+    // the locations first: what is in them is known for ours by the links
+    for (const location of target.locations.values()) await clearLocation(target, location)
+    if (target.abandoned) await removeContents(target)
     const global = lines.find((line) => pathOfLine(line).equals(Buffer.from('global')))
     if (global) await settle(root, global, setOwner, parseMode(global.mode))
     const sorted = [...lines].sort((a, b) => pathOfLine(a).compare(pathOfLine(b)))
@@ -158,9 +177,11 @@ export async function makeDirectories(
       const location = line.type === 'tablespace' ? target.locations.get(line.oid) : undefined
       if (location === undefined) {
         await mkdir(path)
+        const oid = Number(/^pg_tblspc\/(\d+)\/[^/]+$/.exec(pathOfLine(line).toString('latin1'))?.[1])
+        if (oid > 0) target.made.add(oid)
         await settle(path, line, setOwner, parseMode(line.mode))
       } else {
-        await mkdir(location, { recursive: true })
+        await makePath(target, location)
         await settle(Buffer.from(location), line, setOwner, parseMode(line.mode))
         await symlink(location, path)
       }
@@ -184,32 +205,52 @@ async function settle(
   await chmod(path, mode)
 }
 
-/** Takes the marker away: the restore is whole but for the name of pg_control. */
-export async function removeMarker(target: RestoreTarget): Promise<void> {
-  await rm(join(target.directory, MARKER))
+/** Makes a directory with those above it, and remembers these: their new names must become durable too (R8). */
+async function makePath({ parents }: RestoreTarget, path: string): Promise<void> {
+  const first = (await mkdir(path, { recursive: true })) ?? path
+  let parent = path
+  do {
+    parent = dirname(parent)
+    parents.set(parent, parents.get(parent) === true || parent !== dirname(first))
+  } while (parent !== dirname(first))
+}
+
+/** Makes way in a tablespace location: for what an abandoned restore of ours left, or an empty directory, nothing else. */
+async function clearLocation({ abandoned, versionDirectory }: RestoreTarget, location: string): Promise<void> {
+  const place = join(location, versionDirectory)
+  if (abandoned) return rm(place, { recursive: true, force: true })
+  await rmdir(place).catch((error: unknown) => {
+    if (systemErrorCode(error) !== 'ENOENT') throw error
+  })
 }
 
 /** Puts everything back as it was: an empty directory, or none (a failed restore leaves nothing to trip over). */
 export async function undoRestore(target: RestoreTarget): Promise<void> {
-  await removeFromLocations(target)
-  if (existsSync(target.directory)) await removeContents(target)
-  for (const [place, before] of target.before) {
-    if (!existsSync(place)) continue
-    if (before === undefined) await rmdir(place)
-    else await settle(Buffer.from(place), before, process.getuid?.() === 0, before.mode & 0o7777)
+  const { directory, locations, before, made, parents, claimed, versionDirectory } = target
+  if (claimed) {
+    for (const oid of made) {
+      const location = locations.get(oid)
+      if (location !== undefined) await rm(join(location, versionDirectory), { recursive: true, force: true })
+    }
+    if (existsSync(directory)) await removeContents(target)
+    await removeMarker(directory)
+    for (const [place, status] of before) {
+      if (!existsSync(place)) continue
+      if (status === undefined) await rmdir(place)
+      else await settle(Buffer.from(place), status, process.getuid?.() === 0, status.mode & 0o7777)
+    }
+  } else if (before.get(directory) === undefined) {
+    await rmdir(directory).catch(() => undefined) // not empty: the other restore's
   }
+  const ours = [...parents].flatMap(([path, isOurs]) => (isOurs ? [path] : []))
+  // from the deepest up; one in which somebody has put something meanwhile stays
+  for (const path of ours.sort((a, b) => b.length - a.length)) await rmdir(path).catch(() => undefined)
 }
 
-async function removeFromLocations({ locations, versionDirectory }: RestoreTarget): Promise<void> {
-  for (const location of locations.values())
-    await rm(join(location, versionDirectory), { recursive: true, force: true })
-}
-
+/** The marker stays, and goes last, so that an undo that is itself killed is recognised. */
 async function removeContents(target: RestoreTarget): Promise<void> {
   for (const name of await readdir(target.directory, { encoding: 'buffer' })) {
-    // the marker goes last, so that an undo that is itself killed is recognised
     if (name.toString() !== MARKER)
       await rm(Buffer.concat([Buffer.from(`${target.directory}/`), name]), { recursive: true })
   }
-  await rm(join(target.directory, MARKER), { force: true })
 }

@@ -4,9 +4,9 @@
  * Check everything, extract in parallel, verify while writing, settle the recovery, sync, and give pg_control its name
  * last: a restore that was killed cannot be started (R6).
  */
-import { open, rename } from 'node:fs/promises'
+import { rename } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
-import { basename, dirname, join } from 'node:path'
+import { basename, join } from 'node:path'
 import type { ExtractJob } from '../archive/jobs.js'
 import { planResources } from '../config/resources.js'
 import type { Settings } from '../config/settings.js'
@@ -19,16 +19,19 @@ import { findCluster } from '../repository/clusters.js'
 import { archiveKey } from '../repository/layout.js'
 import { requireWalRange } from '../repository/wal-range.js'
 import type { Storage } from '../storage/storage.js'
+import { syncDirectory } from '../streams/write-file-durably.js'
 import { WorkerPool } from '../workers/pool.js'
 import { warnOfUnreadable, type CommandContext } from './context.js'
 import { openToRead, storageOptions } from './open-repository.js'
 import { reportProgress } from './progress.js'
-import { writeSmallFiles } from './restore-files.js'
+import { writeSmallFiles, type RecoveryChoice } from './restore-files.js'
 import { readRestorePlan, type RestorePlan } from './restore-plan.js'
 import { findFront, restoreCommand } from './restore-command.js'
-import { checkTarget, makeDirectories, removeMarker, UNNAMED_CONTROL, undoRestore } from './restore-target.js'
+import { removeMarker } from './restore-marker.js'
+import { checkTarget, makeDirectories, UNNAMED_CONTROL, undoRestore } from './restore-target.js'
 import type { RestoreTarget } from './restore-target.js'
-import { syncTree } from './sync-tree.js'
+import { chooseTimeline } from './restore-timeline.js'
+import { syncTarget } from './sync-tree.js'
 
 /** Options of {@link restore}. */
 export interface RestoreOptions {
@@ -50,7 +53,7 @@ export interface RestoreResult {
   seconds: number
 }
 
-/** Restores a backup. Whatever fails, the target is left as it was before. */
+/** Restores a backup. Whatever fails before pg_control has its name, the target is left as it was before. */
 export async function restore(
   settings: Settings,
   options: RestoreOptions,
@@ -73,12 +76,14 @@ export async function restore(
     await requireWal(storage, record, context.signal)
     const plan = await readRestorePlan(storage, record, context.signal)
     const command = restoreCommand(front, settings, cluster.name)
+    const targetTimeline = await chooseTimeline(storage, record, context)
     const target = await checkTarget({
       targetDirectory: options.targetDirectory,
       tablespaceMapping: options.tablespaceMapping ?? new Map(),
       tablespaces: record.tablespaces,
       versionDirectory: plan.versionDirectory,
       bytes: plan.bytes,
+      tablespaceBytes: plan.tablespaceBytes,
     })
     const { files, bytes, archives } = plan
     context.report({ type: 'restore-planned', id: record.id, files, bytes, archives })
@@ -88,13 +93,15 @@ export async function restore(
       graceMs: settings.requestTimeoutMs + 30_000,
     })
     try {
-      await writeCluster(storage, record, plan, target, command, options.archiveMode ?? 'off', pool, context)
+      const choice = { command, targetTimeline, archiveMode: options.archiveMode ?? 'off' }
+      await writeCluster(storage, record, plan, target, choice, pool, context)
     } catch (error) {
       await pool.close()
       throw await undone(target, error)
     } finally {
       await pool.close()
     }
+    await endRestore(target)
     return {
       backup: record,
       targetDirectory: target.directory,
@@ -118,8 +125,7 @@ async function writeCluster(
   record: BackupRecord,
   plan: RestorePlan,
   target: RestoreTarget,
-  command: string,
-  archiveMode: 'off' | 'preserve',
+  choice: Omit<RecoveryChoice, 'setOwner'>,
   pool: WorkerPool,
   context: CommandContext,
 ): Promise<void> {
@@ -138,18 +144,34 @@ async function writeCluster(
     stopTelling()
   }
   if (files !== plan.files) throw new ToolError('damaged', `${files} files were written instead of ${plan.files}`)
-  await writeSmallFiles(storage, record, plan, target, { command, archiveMode, setOwner }, context)
+  await writeSmallFiles(storage, record, plan, target, { ...choice, setOwner }, context)
   report({ type: 'step', message: 'syncing to disk' })
-  await removeMarker(target)
-  let synced = await syncTree(target.directory, signal)
-  for (const location of target.locations.values()) synced += await syncTree(location, signal)
-  report({ type: 'restore-synced', files: synced })
-  await rename(join(target.directory, UNNAMED_CONTROL), join(target.directory, 'global/pg_control'))
-  await syncDirectories([
-    join(target.directory, 'global'),
-    dirname(target.directory),
-    ...[...target.locations.values()].map((place) => dirname(place)),
-  ])
+  report({ type: 'restore-synced', files: await syncTarget(target, context) })
+  const named = join(target.directory, 'global/pg_control')
+  await rename(join(target.directory, UNNAMED_CONTROL), named).catch((cause: unknown) => {
+    throw new ToolError('file-system', `could not make "${named}": ${reasonOf(cause)}`, { cause })
+  })
+}
+
+/**
+ * From here on a server can start on it, and may have been started: nothing undoes the restore any more (R6). The marker
+ * goes only now, so that at no time another restore takes the directory for an abandoned one.
+ */
+async function endRestore({ directory }: RestoreTarget): Promise<void> {
+  try {
+    await syncDirectory(join(directory, 'global'))
+    await removeMarker(directory)
+    await syncDirectory(directory)
+  } catch (cause) {
+    throw new ToolError(
+      'file-system',
+      `all of "${directory}" is restored, but not synced to disk: ${reasonOf(cause)}`,
+      {
+        cause,
+        hint: 'It was left as it is. It can be used once "sync" has succeeded on this host.',
+      },
+    )
+  }
 }
 
 /** Jobs, one an archive, as the index is read; paths and offsets were checked when the plan was made. */
@@ -173,17 +195,6 @@ async function* extractJobs(
       setOwner,
       // pg_control ends in its own CRC32C, so that every valid one has the same: only the object's hash tells them apart
       sha256: files.some(({ path }) => path === 'global/pg_control') ? plan.hashes.get(basename(key)) : undefined,
-    }
-  }
-}
-
-async function syncDirectories(paths: readonly string[]): Promise<void> {
-  for (const path of new Set(paths)) {
-    const directory = await open(path, 'r')
-    try {
-      await directory.sync()
-    } finally {
-      await directory.close()
     }
   }
 }

@@ -11,7 +11,7 @@ import { parseWalFileName, type WalFile } from '../postgres/wal-segment.js'
 import { claimIdentity, type ClusterIdentity } from '../repository/identity.js'
 import { hashFile, type WalObjectHead } from '../repository/wal-object.js'
 import { pushWalFile, type PushResult } from '../repository/wal-push.js'
-import { localCluster } from './local-cluster.js'
+import { localCluster, localDirectory } from './local-cluster.js'
 import type { CommandContext } from './context.js'
 import { openToWrite } from './open-repository.js'
 
@@ -24,15 +24,17 @@ export async function walPush(settings: Settings, path: string, context: Command
     })
   }
   const { size, sha256, head } = hash(path)
-  const facts = await localCluster(settings.pgdata ?? dirname(dirname(resolve(path))))
+  const parent = dirname(dirname(resolve(path)))
+  const facts = await localCluster((await localDirectory([parent, process.cwd()])) ?? settings.pgdata ?? parent)
   checkFile(file, size, head, facts)
-  const { storage } = await openToWrite(settings, undefined, context.signal)
+  const { storage, options } = await openToWrite(settings, undefined, context.signal)
   try {
     const identity: ClusterIdentity = await claimIdentity(storage, facts, context.signal)
     const said: WalObjectHead = { name: file.name, size, sha256 }
     const { signal } = context
     const result = await pushWalFile(storage, identity.name, file, path, said, {
       level: settings.compressionLevel,
+      abilities: options.abilities,
       signal,
     })
     if (result.outcome === 'already-there') {

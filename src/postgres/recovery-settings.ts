@@ -58,6 +58,9 @@ const TARGETS = [
   'recovery_target_lsn',
 ]
 
+/** The source's postgresql.conf may have them: they would run for the copy, and clean the archive of the source (R11). */
+const COMMANDS = ['archive_cleanup_command', 'recovery_end_command']
+
 /** The oldest version whose recovery settings are ordinary settings and which this program supports (P10). */
 const FIRST_MAJOR = 13
 
@@ -77,7 +80,7 @@ export function recoverySettings(options: RecoveryOptions): Setting[] {
   }
   const settings: Setting[] = [
     { name: 'restore_command', value: restoreCommand },
-    ...TARGETS.map((name) => ({ name, value: '' })),
+    ...[...TARGETS, ...COMMANDS].map((name) => ({ name, value: '' })),
     // Decimal: only file names are hexadecimal (I8).
     { name: 'recovery_target_timeline', value: String(targetTimeline) },
     { name: 'recovery_target_inclusive', value: 'on' },

@@ -79,9 +79,19 @@ if message=$(aws s3api get-object --bucket "$1" --key "$key" "$4.zst" 2>&1 > /de
   exit 200
 fi
 rm -f "$4.zst"
+absent() {
+  # Only if what must be in the same place can be read.
+  aws s3api get-object --bucket "$1" --key "$2/cluster.json" /dev/null > /dev/null || return 1
+  case $name in *.history) return 0 ;; esac
+  # A segment with later ones behind it is missing, which is not the end of WAL.
+  later=$(aws s3api list-objects-v2 --bucket "$1" --prefix "$2/wal/$(printf %.8s "$name")/" --start-after "$key" \\
+    --max-keys 1 --no-paginate --query 'Contents[0].Key' --output text) || return 1
+  [ "$later" = None ] && return 0
+  message="$name is missing, and $later is there"
+  return 1
+}
 case $message in
-  # Absent, if what must be in the same place can be read.
-  *NoSuchKey*) aws s3api get-object --bucket "$1" --key "$2/cluster.json" /dev/null > /dev/null && exit 1 ;;
+  *NoSuchKey*) absent "$1" "$2" && exit 1 ;;
 esac
 printf '%s\\n' "$message" >&2
 exit 200

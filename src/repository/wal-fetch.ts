@@ -3,87 +3,48 @@
  * "not there" is said only when that is certain (G2).
  */
 import { createHash } from 'node:crypto'
-import type { Readable } from 'node:stream'
-import { NotFoundError, ToolError } from '../errors.js'
+import { NotFoundError, reasonOf, ToolError } from '../errors.js'
 import { WAL_LONG_HEADER_SIZE, segmentProblem } from '../postgres/wal-page-header.js'
 import type { WalFile } from '../postgres/wal-segment.js'
 import type { Storage } from '../storage/storage.js'
 import { writeFileDurably } from '../streams/write-file-durably.js'
-import { decompress } from '../streams/zstd-decompress.js'
 import { readIdentity, type ClusterIdentity } from './identity.js'
-import { walFileNameOf, walKey, walTimelinePrefix } from './layout.js'
-import { HEAD_BYTES, parseWalObjectHead, type WalObjectHead } from './wal-object.js'
-
-const BUFFER_BYTES = 1024 * 1024
-
-/** An opened WAL object. */
-export interface OpenWalObject {
-  head: WalObjectHead
-  body: { contents: () => AsyncGenerator<Uint8Array, void, undefined>; destroy: () => void }
-}
-
-/** Opens a WAL object and reads its head. Rejects with NotFoundError where there is none. */
-export async function openWalObject(storage: Storage, key: string, signal?: AbortSignal): Promise<OpenWalObject> {
-  const stream: Readable = await storage.get(key, { signal })
-  const chunks = stream[Symbol.asyncIterator]() as AsyncIterator<Buffer>
-  let begun: Buffer = Buffer.alloc(0)
-  let head: WalObjectHead | undefined
-  try {
-    while (!head) {
-      const next = await chunks.next()
-      if (next.done) throw new ToolError('damaged', `"${key}" is damaged: it ends before its contents`)
-      begun = Buffer.concat([begun, next.value])
-      head = parseWalObjectHead(begun, key)
-    }
-  } catch (error) {
-    stream.destroy()
-    throw error
-  }
-  async function* all(): AsyncGenerator<Uint8Array> {
-    yield begun
-    for (let next = await chunks.next(); !next.done; next = await chunks.next()) yield next.value
-  }
-  return {
-    head,
-    body: {
-      contents: () => decompress(all(), new Uint8Array(BUFFER_BYTES), key),
-      destroy: () => stream.destroy(),
-    },
-  }
-}
-
-/** Reads only the head of a WAL object. */
-export async function readWalObjectHead(storage: Storage, key: string, signal?: AbortSignal): Promise<WalObjectHead> {
-  const chunks: Buffer[] = []
-  for await (const chunk of await storage.get(key, { length: HEAD_BYTES, signal })) chunks.push(chunk as Buffer)
-  const head = parseWalObjectHead(Buffer.concat(chunks), key)
-  if (!head) throw new ToolError('damaged', `"${key}" is damaged: it ends before its contents`)
-  return head
-}
+import { walKey } from './layout.js'
+import { findGapEvidence } from './wal-gap.js'
+import type { WalObjectHead } from './wal-object.js'
+import { openWalObject, type OpenWalObject } from './wal-object-read.js'
 
 /**
  * Delivers a WAL file to `destination`, whole and verified, by rename (G4). Rejects with ToolError `not-in-archive` only
- * for a definite absence; a hole with later segments behind it is `wal-missing`, not the end of the archive.
+ * for a definite absence; a hole with something later behind it is `wal-missing`, not the end of the archive.
+ *
+ * `ownTimeline` is that of the cluster that asks, where it is known: the history of that one may be absent. Where its
+ * timeline began before the archive did, nobody has it, and nothing is lost by that.
  */
 export async function fetchWalFile(
   storage: Storage,
   cluster: ClusterIdentity,
   file: WalFile,
   destination: string,
-  signal?: AbortSignal,
+  { ownTimeline, signal }: { ownTimeline?: number | undefined; signal?: AbortSignal | undefined } = {},
 ): Promise<void> {
   const key = walKey(cluster.name, file)
   let object: OpenWalObject
   try {
     object = await openWalObject(storage, key, signal)
   } catch (error) {
-    if (error instanceof NotFoundError) await throwAbsent(storage, cluster, file, error, signal)
-    throw error
+    if (!(error instanceof NotFoundError)) throw error
+    await throwIfMissing(storage, cluster, file, { ownTimeline, cause: error, signal })
+    throw new ToolError('not-in-archive', `"${file.name}" is not in the archive`)
   }
   const { head, body } = object
   try {
     if (head.name !== file.name) throw new ToolError('damaged', `"${key}" is damaged: it holds "${head.name}"`)
     await writeFileDurably(destination, verified(body.contents(), head, file, cluster, key))
+  } catch (error) {
+    // what fails here otherwise is the destination: storage and contents reject with errors of ours
+    if (error instanceof ToolError || !(error instanceof Error && 'syscall' in error)) throw error
+    throw new ToolError('file-system', `could not write "${destination}": ${reasonOf(error)}`, { cause: error })
   } finally {
     body.destroy()
   }
@@ -102,6 +63,8 @@ async function* verified(
     if (size === 0) checkHeader(bytes, head, file, cluster, key)
     hash.update(bytes)
     size += bytes.length
+    // no more onto the disk than can be right: it may be the one of a server
+    if (size > head.size) break
     yield bytes
   }
   if (size !== head.size || hash.digest('hex') !== head.sha256) {
@@ -126,26 +89,23 @@ function checkHeader(
   if (problem) throw new ToolError('damaged', `"${key}" is damaged: ${problem}`)
 }
 
-/** The key does not exist; that it is absent from the archive needs more (G2). */
-async function throwAbsent(
+/** The key does not exist; that the file is absent from the archive needs more (G2, G6). */
+async function throwIfMissing(
   storage: Storage,
   cluster: ClusterIdentity,
   file: WalFile,
-  cause: unknown,
-  signal?: AbortSignal,
-): Promise<never> {
+  options: { ownTimeline: number | undefined; cause: unknown; signal: AbortSignal | undefined },
+): Promise<void> {
   // the same bucket, prefix and credentials can read what must be there
-  await readIdentity(storage, cluster.name, signal)
-  if (file.kind === 'segment') {
-    const options = { startAfter: walKey(cluster.name, file), signal }
-    for await (const { key } of storage.list(walTimelinePrefix(cluster.name, file.timeline), options)) {
-      const later = walFileNameOf(key)
-      if (later === undefined || !/^[0-9A-F]{24}$/.test(later)) continue
-      throw new ToolError('wal-missing', `"${file.name}" is missing from the archive, and "${later}" is there`, {
-        cause,
-        hint: 'This is a gap, not the end of the archive: recovery cannot go past it.',
-      })
-    }
-  }
-  throw new ToolError('not-in-archive', `"${file.name}" is not in the archive`)
+  await readIdentity(storage, cluster.name, options.signal)
+  if (file.kind === 'history' && file.timeline === options.ownTimeline) return
+  const evidence = await findGapEvidence(storage, cluster, file, options.signal)
+  if (evidence === undefined) return
+  throw new ToolError('wal-missing', `"${file.name}" is missing from the archive, and ${evidence}`, {
+    cause: options.cause,
+    hint:
+      file.kind === 'history'
+        ? 'Push it with "pgsluice wal push" from pg_wal of a server that has it: without it recovery would miss that timeline.'
+        : 'This is a gap, not the end of the archive: recovery cannot go past it.',
+  })
 }

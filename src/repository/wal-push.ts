@@ -6,12 +6,17 @@
  * a conflict, and what is stored stays.
  */
 import { createHash } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { ExistsError, ToolError } from '../errors.js'
 import type { WalFile } from '../postgres/wal-segment.js'
 import type { Storage } from '../storage/storage.js'
+import type { StoreAbilities } from '../storage/storage-options.js'
 import { walKey } from './layout.js'
-import { openWalObject } from './wal-fetch.js'
+import { openWalObject, readWalObjectHead } from './wal-object-read.js'
 import { WalObjectSource, walObjectBound, type WalObjectHead } from './wal-object.js'
+
+/** How long another push that looked before ours was there may take to be seen, where the store does not decide (A3). */
+const RACE_PAUSE_MS = 250
 
 /** What a push did. */
 export interface PushResult {
@@ -28,7 +33,7 @@ export async function pushWalFile(
   file: WalFile,
   path: string,
   head: WalObjectHead,
-  options: { level: number; signal?: AbortSignal | undefined },
+  options: { level: number; abilities?: StoreAbilities | undefined; signal?: AbortSignal | undefined },
 ): Promise<PushResult> {
   const key = walKey(cluster, file)
   const source = new WalObjectSource(path, head, options)
@@ -38,6 +43,11 @@ export async function pushWalFile(
       maxSize: walObjectBound(head.size),
       signal: options.signal,
     })
+    if (options.abilities && !(options.abilities.createOnlyPut && options.abilities.createOnlyMultipart)) {
+      // a look before the write is all that such a store has: look after it, too, that nobody came between (A3)
+      await sleep(RACE_PAUSE_MS, undefined, { signal: options.signal })
+      checkSame(await readWalObjectHead(storage, key, options.signal), head)
+    }
     return { key, outcome: 'stored', size: head.size, storedBytes: stored.size }
   } catch (error) {
     if (!(error instanceof ExistsError)) throw error
@@ -52,20 +62,26 @@ async function compareStored(storage: Storage, key: string, ours: WalObjectHead,
   const hash = createHash('sha256')
   try {
     const { head, body } = await openWalObject(storage, key, signal)
-    if (head.name !== ours.name || head.size !== ours.size || head.sha256 !== ours.sha256) {
+    try {
+      checkSame(head, ours)
+      for await (const bytes of body.contents()) hash.update(bytes)
+    } finally {
       body.destroy()
-      throw new ToolError('conflict', `"${ours.name}" is in the archive already, with other content`, {
-        hint:
-          'Two servers archive to the same place, or this one was restored and archives into its source. ' +
-          'The stored file was left as it is.',
-      })
     }
-    for await (const bytes of body.contents()) hash.update(bytes)
   } catch (error) {
     if (error instanceof ToolError && error.code === 'damaged') throw damaged(key, error)
     throw error
   }
   if (hash.digest('hex') !== ours.sha256) throw damaged(key)
+}
+
+function checkSame(stored: WalObjectHead, ours: WalObjectHead): void {
+  if (stored.name === ours.name && stored.size === ours.size && stored.sha256 === ours.sha256) return
+  throw new ToolError('conflict', `"${ours.name}" is in the archive already, with other content`, {
+    hint:
+      'Two servers archive to the same place, or this one was restored and archives into its source. ' +
+      'The stored file was left as it is.',
+  })
 }
 
 function damaged(key: string, cause?: unknown): ToolError {

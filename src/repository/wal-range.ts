@@ -1,10 +1,12 @@
 /** Waits until every WAL segment that a backup needs is in the archive (E5): a backup without its WAL is no backup. */
+import { stat } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ToolError } from '../errors.js'
+import { reasonOf, systemErrorCode, ToolError } from '../errors.js'
 import { parseWalFileName } from '../postgres/wal-segment.js'
 import type { Storage } from '../storage/storage.js'
 import { walFileNameOf, walKey, walTimelinePrefix } from './layout.js'
-import { readWalObjectHead } from './wal-fetch.js'
+import { hashFile, type WalObjectHead } from './wal-object.js'
+import { readWalObjectHead } from './wal-object-read.js'
 
 /** Pauses between looks: a segment is there within a second as a rule, and a backlog is no hurry. */
 const FIRST_PAUSE_MS = 100
@@ -17,7 +19,10 @@ export interface AwaitRangeOptions {
   /** Names of all segments needed, ascending. */
   segments: readonly string[]
   walSegmentSize: number
+  /** Time without any segment arriving that ends the wait: a backlog that gets shorter may take as long as it takes. */
   timeoutMs: number
+  /** pg_wal of this server: what it still has there must be what the archive has (E5). */
+  pgWalDirectory?: string | undefined
   /** Called after each look while segments are missing. */
   onWaiting?: (missing: readonly string[], seconds: number) => void
   /** Called between looks; a rejection ends the wait. */
@@ -30,9 +35,11 @@ export async function awaitWalRange(storage: Storage, cluster: string, options: 
   const started = performance.now()
   let pauseMs = FIRST_PAUSE_MS
   let missing = await missingSegments(storage, cluster, options)
+  let progress = { at: started, missing: missing.length }
   while (missing.length > 0) {
-    const elapsedMs = performance.now() - started
-    if (elapsedMs > options.timeoutMs) {
+    const now = performance.now()
+    if (missing.length < progress.missing) progress = { at: now, missing: missing.length }
+    if (now - progress.at > options.timeoutMs) {
       throw new ToolError(
         'wal-missing',
         `WAL segment "${missing[0]}" did not reach the archive within ${Math.round(options.timeoutMs / 1000)} s`,
@@ -41,7 +48,7 @@ export async function awaitWalRange(storage: Storage, cluster: string, options: 
         },
       )
     }
-    options.onWaiting?.(missing, elapsedMs / 1000)
+    options.onWaiting?.(missing, (now - started) / 1000)
     await sleep(pauseMs, undefined, { signal: options.signal })
     pauseMs = Math.min(pauseMs * 1.5, LONGEST_PAUSE_MS)
     await options.probe?.()
@@ -95,5 +102,52 @@ async function checkHead(storage: Storage, cluster: string, name: string, option
   const head = await readWalObjectHead(storage, key, options.signal)
   if (head.name !== name || head.size !== options.walSegmentSize) {
     throw new ToolError('damaged', `"${key}" is damaged: it holds ${head.size} bytes of "${head.name}"`)
+  }
+  if (options.pgWalDirectory !== undefined) await compareWithLocal(options.pgWalDirectory, head)
+}
+
+/**
+ * A clone of a server has its system identifier and its timeline: only the content tells whose segment is stored. What the
+ * server has recycled since cannot be compared.
+ */
+async function compareWithLocal(pgWal: string, head: WalObjectHead): Promise<void> {
+  const sha256 = await hashOfComplete(pgWal, head.name)
+  if (sha256 === undefined || sha256 === head.sha256) return
+  throw new ToolError(
+    'conflict',
+    `the archive holds another server's "${head.name}": it differs from the one in "${pgWal}"`,
+    {
+      hint:
+        'Two servers archive to the same place, or this one was restored or cloned and archives into its source: ' +
+        'give each a repository of its own.',
+    },
+  )
+}
+
+/** SHA-256 of a segment that the server has finished and not recycled; undefined where it has none. */
+async function hashOfComplete(pgWal: string, name: string): Promise<string | undefined> {
+  const path = `${pgWal}/${name}`
+  try {
+    // a standby's newest segment may lack its end: complete is what was handed to the archiver, or needs not to be
+    const status = `${pgWal}/archive_status/${name}`
+    if (!(await identityOf(`${status}.done`)) && !(await identityOf(`${status}.ready`))) return undefined
+    const before = await identityOf(path)
+    if (before === undefined) return undefined
+    const { sha256 } = hashFile(path)
+    // recycled meanwhile, it was renamed and perhaps written to: what was read says nothing
+    return (await identityOf(path)) === before ? sha256 : undefined
+  } catch (cause) {
+    if (systemErrorCode(cause) === 'ENOENT') return undefined
+    throw new ToolError('file-system', `could not read "${path}": ${reasonOf(cause)}`, { cause })
+  }
+}
+
+async function identityOf(path: string): Promise<string | undefined> {
+  try {
+    const { ino, size, mtimeNs } = await stat(path, { bigint: true })
+    return [ino, size, mtimeNs].join(' ')
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return undefined
+    throw error
   }
 }

@@ -61,7 +61,7 @@ export async function writeFileDurably(
 }
 
 /** Makes the names in a directory durable. */
-export async function syncDirectory(path: string): Promise<void> {
+export async function syncDirectory(path: string | Buffer): Promise<void> {
   const directory = await open(path, 'r')
   try {
     await directory.sync()

@@ -23,7 +23,8 @@ describe('restore to a place that it must not or cannot use', { skip: obstacle ?
     mkdirSync(location)
     await giveToServerUser(location)
     await query(cluster, `create tablespace space location '${location}'`)
-    await query(cluster, 'create table inside (id int) tablespace space')
+    // large enough that it shows which file system it counts for
+    await query(cluster, 'create table inside tablespace space as select generate_series(1, 700000) as id')
     await repository.backUp(cluster)
   })
   after(() => repository.close())
@@ -34,6 +35,11 @@ describe('restore to a place that it must not or cannot use', { skip: obstacle ?
     return directory
   }
   const elsewhere = (): ReadonlyMap<string, string> => new Map([[location, `${repository.newTarget()}-space`]])
+
+  const env = { PGSLUICE_CONFIG: '/dev/null' }
+  const restoreTo = (target: string): string[] => {
+    return ['restore', '--target-dir', target, '--repository', repository.url, '--tablespace-mapping']
+  }
 
   const refused: {
     name: string
@@ -124,6 +130,62 @@ describe('restore to a place that it must not or cannot use', { skip: obstacle ?
     assert.equal(exitCode, 3, stderr)
     assert.match(stderr, /could not make the directories of "[^"]+\/target": EACCES/)
     assert.deepEqual(readdirSync(parent), [])
+  })
+
+  test('restore passes by what in a tablespace location is not its own, even what it may not read (T1)', async () => {
+    const [target, space] = [repository.newTarget(), `${repository.newTarget()}-space`]
+    mkdirSync(space)
+    await giveToServerUser(space)
+    for (const name of ['lost+found', 'PG_9.6_201608131']) mkdirSync(path.join(space, name), { mode: 0o700 })
+    const { exitCode, stderr } = await runCommand([...restoreTo(target), `${location}=${space}`], { env })
+    assert.equal(exitCode, 0, stderr)
+    assert.deepEqual(readdirSync(space).length, 3)
+  })
+
+  test('restore warns of a parent directory that it may not read, which others made, and succeeds', async () => {
+    const parent = repository.newTarget()
+    const [target, space] = [path.join(parent, 'target'), path.join(parent, 'space')]
+    for (const directory of [parent, target, space]) mkdirSync(directory)
+    for (const directory of [target, space]) await giveToServerUser(directory)
+    chmodSync(parent, 0o711)
+    const { exitCode, stderr } = await runCommand([...restoreTo(target), `${location}=${space}`], { env })
+    assert.equal(exitCode, 0, stderr)
+    assert.match(stderr, /could not sync the directory "[^"]+": EACCES/)
+    assert.ok(existsSync(path.join(target, 'global/pg_control')))
+  })
+
+  test('restore that fails removes the parents that it made', async () => {
+    const parent = repository.newTarget()
+    const { id, cluster } = repository.backups[0]!
+    const key = `${cluster}/base/${id}/backup_label`
+    const ended = await repository.damaged({ [key]: Buffer.alloc(repository.read(key).length) }, () =>
+      repository.restore({ targetDirectory: path.join(parent, 'a/b'), tablespaceMapping: elsewhere() }),
+    )
+    assert.equal(ended.exitCode, 3, ended.message)
+    assert.ok(!existsSync(parent))
+  })
+
+  test('restore counts what goes to a tablespace against the file system where that is (R2)', async (t) => {
+    const small = mountSmall(t, repository.newTarget(), 'size=4m')
+    if (small === undefined) return
+    try {
+      const tablespaceMapping = new Map([[location, path.join(small, 'space')]])
+      const ended = await repository.restore({ tablespaceMapping })
+      assert.equal(ended.exitCode, 3, ended.message)
+      assert.match(ended.message, new RegExp(`"${small}" has \\d+ bytes free, and the backup needs \\d+ there`))
+      assert.deepEqual(readdirSync(small), [])
+    } finally {
+      execFileSync('umount', [small])
+    }
+    const enough = repository.backups[0]!.totals.bytes - 15 * 1024 * 1024
+    const place = mountSmall(t, repository.newTarget(), `size=${enough}`)
+    if (place === undefined) return
+    try {
+      const options = { targetDirectory: path.join(place, 'target'), tablespaceMapping: elsewhere() }
+      assert.deepEqual(await repository.restore(options), { exitCode: 0, message: '' })
+    } finally {
+      execFileSync('umount', [place])
+    }
   })
 
   for (const { name, size, says } of [

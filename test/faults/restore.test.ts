@@ -41,7 +41,6 @@ const NOT_NEEDED = [
   { key: /^README\.txt$/, reason: 'is for people' },
   { key: /^profile\//, reason: 'says how to write' },
   { key: /\/running\//, reason: 'says that a backup is being taken' },
-  { key: /\/wal\//, reason: 'is fetched, and verified, when the restored server recovers (G3)' },
 ]
 
 /** Where the seek table of an archive begins: it is a copy of what the frames say, for those who read parts of it. */
@@ -183,6 +182,16 @@ describe('restore from a damaged repository', { skip: obstacle ?? false }, () =>
       assert.equal(exitCode, 3, message)
       assert.ok(message.includes(`"${keyA}"`) || message.includes(`"${keyB}"`), message)
     }
+  })
+
+  test('restore fails and leaves nothing when WAL that the backup needs is missing (I11)', async () => {
+    const { cluster, start } = repository.backups[0]!
+    const key = repository
+      .keys()
+      .find((each) => each.startsWith(`${cluster}/`) && each.endsWith(`/${start.segment}.zst`))
+    const { exitCode, message } = await repository.damaged({ [key!]: undefined }, restore)
+    assert.equal(exitCode, 3, message)
+    assert.match(message, /WAL segment "[^"]+", which the backup needs, is not in the archive/)
   })
 
   const reasons = NOT_NEEDED.map(({ key, reason }) => `${String(key)}, which ${reason}`).join('; ')

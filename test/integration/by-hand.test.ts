@@ -202,6 +202,11 @@ describe('README.txt of the repository, followed by hand', () => {
     }
     assert.equal(await fetch(cluster), 1)
     assert.equal(await fetch('pg18-7000000000000000002'), 200, 'a mistyped cluster')
+    const later = `${PREFIX}/${cluster}/wal/00000001/00000001/000000010000000100000000.zst`
+    await endpoint.set(BUCKET, later, Buffer.from('a segment'))
+    assert.equal(await fetch(cluster), 200, 'a gap')
+    endpoint.delete(BUCKET, later)
+    assert.equal(await fetch(cluster), 1, 'the end again')
     for (const [status, code] of [
       [503, 'SlowDown'],
       [403, 'AccessDenied'],

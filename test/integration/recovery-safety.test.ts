@@ -22,7 +22,7 @@ import {
   type EndpointRepository,
 } from '../support/pgsluice.js'
 import { availableMajors } from '../support/postgres-binaries.js'
-import { startCluster } from '../support/postgres.js'
+import { query, startCluster } from '../support/postgres.js'
 import { giveToServerUser, runAsServerUser } from '../support/server-user.js'
 import { waitUntil } from '../support/wait.js'
 
@@ -251,6 +251,59 @@ describe('a server in recovery', { concurrency: 2 }, () => {
   }
 })
 
+describe('a server in recovery across a switch of timelines', () => {
+  it('stops where the last full segment of the old timeline is missing, and later reaches the new one (G2)', async () => {
+    const major = MAJORS.at(-1)!
+    using workplace = await openWorkplace()
+    await using repository = await openEndpointRepository()
+    {
+      await using first = await startArchivingCluster(repository, { major, walSegmentSizeMb: 1 })
+      await succeed(['backup'], repository, { cluster: first })
+      await archiveWal(first, repository)
+      await query(first, 'create table on_first as select 1 as i')
+      await archiveWal(first, repository)
+    }
+    const promoted = workplace.at('promoted')
+    await succeed(['restore', '--target-dir', promoted], repository)
+    {
+      await using second = await startRestored(major, promoted, repository, {
+        settings: {
+          archive_mode: 'on',
+          archive_command: `'${FRONT}' --node '${process.execPath}' push "%p" --repository ${repository.url}`,
+        },
+      })
+      await query(second, 'create table on_second as select 1 as i')
+      await archiveWal(second, repository)
+    }
+    const restored = workplace.at('restored')
+    await succeed(['restore', '--target-dir', restored], repository)
+    const full = (await repository.keys()).filter((key) => /\/00000001[0-9A-F]{16}\.zst$/.test(key)).sort()
+    const history = (await repository.keys()).find((key) => key.endsWith('/00000002.history.zst'))
+    assert.ok(history !== undefined)
+    // The segment with the switch is archived from both timelines, or as .partial: the one before it is the last that counts.
+    const begun = (await repository.keys()).filter((key) => /\/00000002[0-9A-F]{16}\.zst$/.test(key)).sort()[0]!
+    const last = full.filter((key) => path.basename(key).slice(8) < path.basename(begun).slice(8)).at(-1)!
+    for (const key of full) if (key > last) repository.delete(key)
+    for (const key of (await repository.keys()).filter((name) => name.includes('.partial'))) repository.delete(key)
+    const bytes = await repository.get(last)
+    repository.delete(last)
+    {
+      await using cluster = await startCluster({ major, directory: restored, env: repository.env, start: false })
+      await cluster.start({ wait: 'none' })
+      await waitUntil('the server to stop', () => {
+        assert.doesNotMatch(cluster.logText(), /archive recovery complete|selected new timeline/, 'it promoted')
+        return cluster.pid === undefined
+      })
+      assert.match(cluster.logText(), /is missing from the archive, and "00000002\.history" says/)
+    }
+    // The history of timeline 2 is there, since it was fetched.
+    await assertInRecovery(restored, ['00000002.history'])
+    await repository.set(last, bytes)
+    await using again = await startRestored(major, restored, repository)
+    await query(again, 'select * from on_first, on_second')
+  })
+})
+
 /** Keys of the segments from the start of the backup on. */
 function segmentsFrom(restored: string, objects: Map<string, Buffer>): string[] {
   const label = readFileSync(path.join(restored, 'backup_label'), 'utf8')
@@ -260,13 +313,13 @@ function segmentsFrom(restored: string, objects: Map<string, Buffer>): string[] 
 }
 
 /** The server was not promoted: it is on timeline 1, has made no other, and will go on recovering. */
-async function assertInRecovery(directory: string): Promise<void> {
+async function assertInRecovery(directory: string, fetched: readonly string[] = []): Promise<void> {
   const { control } = await readControlFile(directory)
   assert.equal(control.checkpointTimeline, 1)
   assert.ok(existsSync(path.join(directory, 'recovery.signal')))
   const wal = readdirSync(path.join(directory, 'pg_wal'))
   assert.deepEqual(
     wal.filter((name) => name.endsWith('.history') || name.startsWith('00000002')),
-    [],
+    fetched,
   )
 }

@@ -95,6 +95,26 @@ describe('wal fetch', () => {
     assert.equal((await runFront(line(NEXT), repository, options)).exitCode, 1)
   })
 
+  it('goes by the data directory that it runs in, whatever PGDATA says, and refuses another cluster (G5, A14)', async () => {
+    const run = async (name: string, more = '', PGDATA = others.cluster.pgdata): Promise<[number, string]> => {
+      const options = { cwd: files.cluster.pgdata, env: { PGDATA } }
+      const { exitCode, stderr } = await runFront(`fetch ${name} "${place}/wanted" ${more}`, repository, options)
+      return [exitCode, stderr]
+    }
+    assert.equal((await run(files.segments[0]))[0], 0)
+    assert.equal((await run(files.segments[0], '', 'relative'))[0], 0)
+    const [exitCode, stderr] = await run(NEXT, `--cluster ${others.name}`)
+    assert.equal(exitCode, 200)
+    assert.match(stderr, /is named, but ".*" has the system identifier/)
+  })
+
+  it('does without the history of the timeline that the asking cluster is on (G6)', async () => {
+    const name = '00000001.history'
+    assert.equal((await fetch(name)).exitCode, 200)
+    const args = ['wal', 'fetch', name, path.join(place, 'wanted')]
+    assert.equal((await pgsluice(args, repository, { cwd: files.cluster.pgdata })).exitCode, 44)
+  })
+
   const s3Error = (status: number, code: string, headers: Record<string, string> = {}): (() => void) => {
     return () => {
       repository.endpoint.fault({ match: ({ key }) => key.includes('/wal/'), action: { status, code, headers } })
@@ -108,6 +128,17 @@ describe('wal fetch', () => {
     [
       'there is a gap with a later segment behind it',
       { name: () => files.segments[1], do: () => repository.delete(walKeyOf(files, files.segments[1])) },
+    ],
+    [
+      'the last segment is missing and a history says that its timeline went on',
+      { name: () => files.segments[2], do: () => repository.delete(walKeyOf(files, files.segments[2])) },
+    ],
+    [
+      'a history file is missing and its timeline has segments (G6)',
+      {
+        name: () => '00000003.history',
+        do: () => repository.set(walKeyOf(files, '0000000300000000000000F1'), Buffer.from('something')),
+      },
     ],
     ['the bucket is another one', { args: ['--repository', 's3://no-such-bucket/some/prefix'] }],
     ['the prefix is another one', { args: ['--repository', 's3://backups/other'] }],
@@ -229,7 +260,10 @@ describe('wal fetch', () => {
   it('fails with 200 where it cannot write, and does not touch what is there (G4)', async () => {
     const args = ['wal', 'fetch', files.segments[0], '--cluster', files.name]
     const to = (destination: string): string[] => [...args.slice(0, 3), destination, ...args.slice(3)]
-    assert.equal((await pgsluice(to(path.join(place, 'no/such/directory')), repository)).exitCode, 200)
+    const { exitCode, stderr } = await pgsluice(to(path.join(place, 'no/such/directory')), repository)
+    assert.equal(exitCode, 200)
+    assert.match(stderr, /could not write ".*no\/such\/directory": ENOENT/)
+    assert.doesNotMatch(stderr, /\n +at /)
     mkdirSync(path.join(place, 'wanted'))
     writeFileSync(path.join(place, 'wanted/inside'), 'kept')
     assert.equal((await fetch(files.segments[0])).exitCode, 200)

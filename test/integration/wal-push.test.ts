@@ -128,7 +128,7 @@ describe('wal push', { concurrency: 2 }, () => {
     ],
     [
       "another cluster's segment",
-      () => others.path(others.segments[0]),
+      () => changed(files.segments[0], others.segments[0], () => readFileSync(others.path(others.segments[0]))),
       4,
       /belongs to the cluster with system identifier/,
     ],
@@ -204,6 +204,37 @@ describe('wal push', { concurrency: 2 }, () => {
       await walKeys(repository),
       files.segments.slice(0, 3).map((name) => walKeyOf(files, name)),
     )
+  })
+
+  it('goes by the data directory of the file or that it runs in, whatever PGDATA says (A7, A14)', async () => {
+    await using repository = await openEndpointRepository()
+    for (const [file, cwd, PGDATA] of [
+      [`pg_wal/${files.history}`, files.cluster.pgdata, others.cluster.pgdata],
+      [`pg_wal/${files.backup}`, files.cluster.pgdata, 'relative'],
+      [files.path(files.segments[0]), '/', others.cluster.pgdata],
+      [changed(files.segments[1], files.segments[1], () => undefined), files.cluster.pgdata, others.cluster.pgdata],
+    ] as const) {
+      const { exitCode, stderr } = await pgsluice(['wal', 'push', file], repository, { cwd, env: { PGDATA } })
+      assert.equal(exitCode, 0, stderr)
+    }
+    const keys = await walKeys(repository)
+    assert.equal(keys.length, 4)
+    assert.ok(keys.every((key) => key.startsWith(`${files.name}/`)))
+  })
+
+  it('stores nothing where an outage hides whether the store can write without replacing (A3, O6)', async () => {
+    await using repository = await openEndpointRepository()
+    repository.endpoint.fault({
+      match: ({ operation, key }) => operation === 'PutObject' && key.endsWith('-once'),
+      action: { status: 503, code: 'SlowDown' },
+    })
+    const args = ['wal', 'push', files.path(files.segments[0]), '--max-attempts', '1']
+    const { exitCode, stderr } = await pgsluice(args, repository)
+    assert.equal(exitCode, 3, stderr)
+    assert.match(stderr, /could not find out whether .* can write without replacing/)
+    assert.deepEqual(await walKeys(repository), [])
+    repository.endpoint.clearFaults()
+    assert.equal((await pgsluice(args, repository)).exitCode, 0)
   })
 
   it('refuses a repository whose cluster of that name is another one (A14)', async () => {

@@ -10,6 +10,8 @@ test('recoverySettings() overrides all targets and names timeline, inclusive and
   assert.equal(settings.get('restore_command'), 'fetch %f %p')
   for (const suffix of ['', '_name', '_time', '_xid', '_lsn'])
     assert.equal(settings.get(`recovery_target${suffix}`), '')
+  // those of postgresql.conf would run for the copy (R11)
+  for (const name of ['archive_cleanup_command', 'recovery_end_command']) assert.equal(settings.get(name), '')
   for (const suffix of ['timeline', 'inclusive', 'action']) assert.ok(settings.get(`recovery_target_${suffix}`))
   assert.equal(settings.get('recovery_target_timeline'), 'latest')
   assert.equal(settings.get('archive_mode'), 'off')
