@@ -16,6 +16,7 @@ import { checkIntegrity } from '../test/support/integrity.js'
 import { startLedger, verifyLedger } from '../test/support/ledger.js'
 import { findOracles, ROOT } from '../test/support/oracles.js'
 import { query, startCluster, type Cluster } from '../test/support/postgres.js'
+import { waitUntil } from '../test/support/wait.js'
 import { baseDirectory, runProgram, serverIds, serverUser } from '../test/support/server-user.js'
 
 const MAJOR = 18
@@ -158,6 +159,11 @@ async function main(): Promise<void> {
     const verified = await oracles?.run('pg_verifybackup', ['-n', target], {})
     assert.equal(verified?.exitCode, 0, verified?.stderr)
     restored = await startCluster({ major: MAJOR, directory: target, env: { ...process.env } })
+    const server = restored
+    await waitUntil('the end of recovery', async () => {
+      const [row] = await query<{ answer: boolean }>(server, 'select pg_is_in_recovery() as answer')
+      return row?.answer === false
+    })
     const rows = await verifyLedger(restored, acknowledged, { extra: 'any' })
     const integrity = await checkIntegrity(restored)
     printTable(bytes)
