@@ -3,14 +3,13 @@
  * those of a branch that left the backup's timeline before the backup ended: the server then never starts (I9). And where
  * two timelines have WAL after their fork, "latest" has no meaning: what is chosen is then named (format rule 9).
  */
-import { createHash } from 'node:crypto'
 import { ToolError } from '../errors.js'
 import { formatLsn, parseLsn } from '../postgres/lsn.js'
-import { isAncestor, parseTimelineHistory, switchLsnOf, type TimelineHistory } from '../postgres/timeline.js'
+import { isAncestor, switchLsnOf, type TimelineHistory } from '../postgres/timeline.js'
 import { parseWalFileName, segmentName, segmentNumberAt } from '../postgres/wal-segment.js'
 import type { BackupRecord } from '../repository/backup-record.js'
 import { walFileNameOf, walKey, walTimelinePrefix } from '../repository/layout.js'
-import { openWalObject } from '../repository/wal-object-read.js'
+import { listHistories, readHistory, type HistoryFile } from '../repository/wal-histories.js'
 import type { Storage } from '../storage/storage.js'
 import type { CommandContext } from './context.js'
 
@@ -23,7 +22,7 @@ export async function chooseTimeline(
   const { signal, report } = context
   const own = record.stop.timeline
   const stop = parseLsn(record.stop.lsn)
-  const newer = (await listHistories(storage, record.cluster, signal)).filter((timeline) => timeline > own)
+  const newer = await listHistories(storage, record.cluster, own, signal)
   const histories = await readHistories(storage, record.cluster, newer, context)
   const descendants = histories.filter((history) => isAncestor(history, own, stop))
   const chosen = descendants.at(-1) ?? { timeline: own, entries: [] }
@@ -41,7 +40,7 @@ export async function chooseTimeline(
   }
   // as the server finds the latest: by counting up until a history file is missing
   let latest = own
-  while (newer.includes(latest + 1)) latest++
+  while (newer.some(({ timeline }) => timeline === latest + 1)) latest++
   if (heads.length === 0) return latest === chosen.timeline ? 'latest' : chosen.timeline
   report({
     type: 'warning',
@@ -55,63 +54,23 @@ function nextOf(history: TimelineHistory, timeline: number): number {
   return history.entries.find((entry) => entry.timeline > timeline)?.timeline ?? history.timeline
 }
 
-/** Timelines whose history file is in the archive, ascending. */
-async function listHistories(storage: Storage, cluster: string, signal: AbortSignal): Promise<number[]> {
-  const timelines: number[] = []
-  const prefix = walTimelinePrefix(cluster, 0).replace(/[^/]+\/$/, '')
-  for (let startAfter = prefix; ;) {
-    let key: string | undefined
-    // one request each: the segments of a timeline, which may be a million, are stepped over
-    for await (const object of storage.list(prefix, { startAfter, signal })) {
-      key = object.key
-      break
-    }
-    if (key === undefined) return timelines
-    const file = parseWalFileName(walFileNameOf(key) ?? '')
-    if (file?.kind === 'history') timelines.push(file.timeline)
-    const folder = /^[^/]+\//.exec(key.slice(prefix.length))?.[0]
-    startAfter = folder === undefined ? key : `${prefix}${folder}~`
-  }
-}
-
 /** One that cannot be read is as good as none: the timelines that can be are enough to restore. */
 async function readHistories(
   storage: Storage,
   cluster: string,
-  timelines: readonly number[],
+  files: readonly HistoryFile[],
   { signal, report }: CommandContext,
 ): Promise<TimelineHistory[]> {
   const histories: TimelineHistory[] = []
-  for (const timeline of timelines) {
+  for (const file of files) {
     try {
-      histories.push(await readHistory(storage, cluster, timeline, signal))
+      histories.push(await readHistory(storage, cluster, file, signal))
     } catch (error) {
       if (!(error instanceof ToolError && error.code === 'damaged')) throw error
-      report({ type: 'warning', message: `timeline ${timeline} is passed over: ${error.message}` })
+      report({ type: 'warning', message: `timeline ${file.timeline} is passed over: ${error.message}` })
     }
   }
   return histories
-}
-
-async function readHistory(
-  storage: Storage,
-  cluster: string,
-  timeline: number,
-  signal: AbortSignal,
-): Promise<TimelineHistory> {
-  const name = `${timeline.toString(16).toUpperCase().padStart(8, '0')}.history`
-  const key = walKey(cluster, { kind: 'history', name, timeline })
-  const { head, body } = await openWalObject(storage, key, signal)
-  const pieces: Buffer[] = []
-  try {
-    for await (const piece of body.contents()) pieces.push(Buffer.from(piece))
-  } finally {
-    body.destroy()
-  }
-  const text = Buffer.concat(pieces)
-  if (head.name !== name || createHash('sha256').update(text).digest('hex') !== head.sha256)
-    throw new ToolError('damaged', `"${key}" is damaged: its content is not what its head says`)
-  return parseTimelineHistory(text.toString(), timeline)
 }
 
 /** Whether a timeline has a whole segment, from the one that holds `from` on. */
