@@ -55,6 +55,6 @@ for (const endpoint of endpoints) {
         },
       }
     },
-    { isAtomic: abilities.createOnlyPut && abilities.createOnlyMultipart },
+    { isAtomic: abilities.createOnlyPut && abilities.createOnlyMultipart ? 'sequential' : false },
   )
 }
