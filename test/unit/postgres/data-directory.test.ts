@@ -281,7 +281,7 @@ test('a directory without pg_control, or none at all, is an error', async (t) =>
 
 test('a directory that cannot be read is an error that names it', async (t) => {
   if (process.getuid?.() === 0) {
-    t.skip('root can read everything')
+    t.skip('this machine cannot show it to root, who can read everything')
     return
   }
   const { pgdata } = dataDirectory(t, ['base/5/1'])
