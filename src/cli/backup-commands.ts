@@ -1,0 +1,110 @@
+/** `check` and `backup`, `list` and `show`: taking backups, and looking at them. */
+import { Command, Option } from 'commander'
+import { EXIT_PAGE_ERRORS, EXIT_UNFINISHED } from '../errors.js'
+import { addSettings, ANSWER_NO, COMMON_EXITS, helpEnd, PAGE_ERRORS, REPOSITORY_SETTINGS } from './options.js'
+import { start, type Options } from './start.js'
+
+/** `pgsluice check` */
+export function checkCommand(): Command {
+  const command = new Command('check').description(
+    'is everything ready: repository, server, and the way of WAL between them',
+  )
+  addSettings(command, [...REPOSITORY_SETTINGS, 'dbname', 'pgdata', 'archive-timeout'])
+  return command
+    .option('--json', 'print the findings as JSON')
+    .addHelpText(
+      'after',
+      helpEnd(
+        ['pgsluice check', 'pgsluice check --repository s3://backups/main --dbname service=main'],
+        [...COMMON_EXITS.slice(0, 1), ANSWER_NO, ...COMMON_EXITS.slice(1)],
+      ),
+    )
+    .action((options: Options) =>
+      start(options, {
+        run: async (settings, context) => (await import('../commands/check.js')).check(settings, context),
+        text: async ({ findings }) => (await import('./tables.js')).checkText(findings),
+        exitCode: ({ ready }) => (ready ? 0 : ANSWER_NO[0]),
+      }),
+    )
+}
+
+/** `pgsluice backup` */
+export function backupCommand(): Command {
+  const command = new Command('backup').description('take a base backup of a running server')
+  addSettings(command, [
+    ...REPOSITORY_SETTINGS,
+    'dbname',
+    'pgdata',
+    'jobs',
+    'memory',
+    'compression-level',
+    'checksum',
+    'archive-timeout',
+  ])
+  return command
+    .option('--label <LABEL>', 'a name for the backup, to restore it by')
+    .addOption(
+      new Option('--checkpoint <HOW>', 'start with a fast checkpoint, or spread it')
+        .choices(['fast', 'spread'])
+        .default('fast'),
+    )
+    .option('--json', 'print events and the result as JSON lines')
+    .option('--quiet', 'print warnings and the result only')
+    .addHelpText(
+      'after',
+      helpEnd(
+        [
+          'pgsluice backup',
+          'pgsluice backup --label nightly --jobs 4',
+          'pgsluice backup --checkpoint spread --compression-level 3',
+        ],
+        [...COMMON_EXITS, PAGE_ERRORS],
+      ),
+    )
+    .action((options: Options & { label?: string; checkpoint: 'fast' | 'spread' }) =>
+      start(options, {
+        streams: true,
+        run: async (settings, context) => {
+          const { backup } = await import('../commands/backup.js')
+          return backup(settings, { label: options.label, checkpoint: options.checkpoint }, context)
+        },
+        text: ({ id }) => id,
+        json: (backup) => ({ backup }),
+        exitCode: ({ totals }) => (totals.pageErrors === 0 ? 0 : EXIT_PAGE_ERRORS),
+      }),
+    )
+}
+
+/** `pgsluice list` */
+export function listCommand(): Command {
+  const command = new Command('list').description('the backups of the repository')
+  addSettings(command, [...REPOSITORY_SETTINGS, 'cluster'])
+  return command
+    .option('--json', 'print the backup records as JSON')
+    .addHelpText('after', helpEnd(['pgsluice list', 'pgsluice list --json'], COMMON_EXITS))
+    .action((options: Options) =>
+      start(options, {
+        run: async (settings, context) => (await import('../commands/list.js')).list(settings, context),
+        text: async (clusters) => (await import('./tables.js')).listText(clusters),
+        json: (clusters) => ({ clusters }),
+        exitCode: (clusters) => (clusters.every(({ unreadable }) => unreadable.length === 0) ? 0 : EXIT_UNFINISHED),
+      }),
+    )
+}
+
+/** `pgsluice show` */
+export function showCommand(): Command {
+  const command = new Command('show')
+    .description('one backup, whole')
+    .argument('<backup>', 'an id, the unique beginning of one, a label (its newest), or latest')
+  addSettings(command, [...REPOSITORY_SETTINGS, 'cluster'])
+  return command
+    .option('--json', 'print the record and its objects as JSON')
+    .addHelpText('after', helpEnd(['pgsluice show latest', 'pgsluice show nightly --json'], COMMON_EXITS))
+    .action((backup: string, options: Options) =>
+      start(options, {
+        run: async (settings, context) => (await import('../commands/show.js')).show(settings, backup, context),
+        text: async (shown) => (await import('./tables.js')).showText(shown),
+      }),
+    )
+}

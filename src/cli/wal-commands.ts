@@ -1,0 +1,61 @@
+/** `wal push` and `wal fetch`, which PostgreSQL calls through the shell front. */
+import { Command } from 'commander'
+import { addSettings, COMMON_EXITS, FETCH_EXITS, helpEnd, nonEmpty, REPOSITORY_SETTINGS } from './options.js'
+import { start, type Options } from './start.js'
+
+/** `pgsluice wal …` */
+export function walCommand(): Command {
+  return new Command('wal').description('the WAL archive').addCommand(pushCommand()).addCommand(fetchCommand())
+}
+
+function pushCommand(): Command {
+  const push = new Command('push')
+    .description(`archive one WAL file: archive_command = 'pgsluice-wal push "%p"'`)
+    .argument('<path>', 'the file, as PostgreSQL passes it with %p', nonEmpty)
+  addSettings(push, [...REPOSITORY_SETTINGS, 'pgdata', 'compression-level'])
+  push
+    .addHelpText(
+      'after',
+      helpEnd(
+        [`archive_command = 'pgsluice-wal push "%p"'`],
+        [
+          ...COMMON_EXITS.slice(0, 3),
+          [4, 'other content is archived under that name, or it is no WAL file of this cluster'],
+        ],
+      ),
+    )
+    .action((path: string, options: Options) =>
+      start(options, {
+        rules: 'wal-push',
+        run: async (settings, context) => (await import('../commands/wal-push.js')).walPush(settings, path, context),
+      }),
+    )
+  return push
+}
+
+function fetchCommand(): Command {
+  const fetch = new Command('fetch')
+    .description(`fetch one WAL file: restore_command = 'pgsluice-wal fetch %f "%p"'`)
+    .argument('<name>', 'the file wanted, as PostgreSQL passes it with %f', nonEmpty)
+    .argument('<destination>', 'where to put it, as PostgreSQL passes it with %p', nonEmpty)
+  addSettings(fetch, [...REPOSITORY_SETTINGS, 'cluster', 'pgdata'])
+  fetch
+    .addHelpText(
+      'after',
+      helpEnd(
+        [
+          `restore_command = 'pgsluice-wal fetch %f "%p"'`,
+          'pgsluice wal fetch 000000010000000000000002 /tmp/segment --cluster main',
+        ],
+        FETCH_EXITS,
+      ),
+    )
+    .action((name: string, destination: string, options: Options) =>
+      start(options, {
+        rules: 'wal-fetch',
+        run: async (settings, context) =>
+          (await import('../commands/wal-fetch.js')).walFetch(settings, name, destination, context),
+      }),
+    )
+  return fetch
+}
