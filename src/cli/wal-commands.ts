@@ -1,11 +1,16 @@
-/** `wal push` and `wal fetch`, which PostgreSQL calls through the shell front. */
+/** `wal push` and `wal fetch`, which PostgreSQL calls through the shell front, and `wal list`. */
 import { Command } from 'commander'
-import { addSettings, COMMON_EXITS, FETCH_EXITS, helpEnd, nonEmpty, REPOSITORY_SETTINGS } from './options.js'
+import { EXIT_CODES, EXIT_UNFINISHED } from '../errors.js'
+import { addSettings, ANSWER_NO, COMMON_EXITS, FETCH_EXITS, helpEnd, nonEmpty, REPOSITORY_SETTINGS } from './options.js'
 import { start, type Options } from './start.js'
 
 /** `pgsluice wal …` */
 export function walCommand(): Command {
-  return new Command('wal').description('the WAL archive').addCommand(pushCommand()).addCommand(fetchCommand())
+  return new Command('wal')
+    .description('the WAL archive')
+    .addCommand(pushCommand())
+    .addCommand(fetchCommand())
+    .addCommand(listCommand())
 }
 
 function pushCommand(): Command {
@@ -58,4 +63,24 @@ function fetchCommand(): Command {
       }),
     )
   return fetch
+}
+
+function listCommand(): Command {
+  const list = new Command('list').description('what the WAL archive holds, and whether a backup lacks some of it')
+  addSettings(list, [...REPOSITORY_SETTINGS, 'cluster'])
+  list
+    .option('--json', 'print it as JSON')
+    .addHelpText('after', helpEnd(['pgsluice wal list', 'pgsluice wal list --json'], [...COMMON_EXITS, ANSWER_NO]))
+    .action((options: Options) =>
+      start(options, {
+        run: async (settings, context) => (await import('../commands/wal-list.js')).walList(settings, context),
+        text: async (clusters) => (await import('./wal-text.js')).walListText(clusters),
+        json: (clusters) => ({ clusters }),
+        exitCode: (clusters) => {
+          if (clusters.some(({ isDamaged }) => isDamaged)) return EXIT_CODES['answer-no'].exit
+          return clusters.every(({ unreadable }) => unreadable.length === 0) ? 0 : EXIT_UNFINISHED
+        },
+      }),
+    )
+  return list
 }

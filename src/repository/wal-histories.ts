@@ -10,40 +10,52 @@ import { openWalObject } from './wal-object-read.js'
 /** The name of a history file, taken apart. */
 export type HistoryFile = Extract<WalFile, { kind: 'history' }>
 
-/**
- * History files of timelines after `timeline`, ascending. Steps over the folders of segments: a request each, not a page
- * for each thousand of segments (G8).
- */
+/** History files of timelines after `timeline`, ascending. */
 export async function listHistories(
   storage: Storage,
   cluster: string,
   timeline: number,
   signal?: AbortSignal,
 ): Promise<HistoryFile[]> {
-  const folder = walTimelinePrefix(cluster, timeline)
-  const prefix = folder.slice(0, -'00000000/'.length)
-  const found: HistoryFile[] = []
-  let startAfter: string | undefined = behind(folder)
+  const { files } = await listTimelines(storage, cluster, { behind: timeline, signal })
+  return files.filter((file) => file.timeline > timeline)
+}
+
+/**
+ * All timelines that have a history file or a folder of WAL, and the history files, ascending; with `behind` only what
+ * sorts behind that timeline's folder. Steps over the folders of segments: a request each, not a page for each thousand of
+ * segments (G8).
+ */
+export async function listTimelines(
+  storage: Storage,
+  cluster: string,
+  { behind, signal }: { behind?: number; signal?: AbortSignal | undefined } = {},
+): Promise<{ timelines: number[]; files: HistoryFile[] }> {
+  const prefix = walTimelinePrefix(cluster, 0).slice(0, -'00000000/'.length)
+  const timelines = new Set<number>()
+  const files: HistoryFile[] = []
+  let startAfter: string | undefined = behind === undefined ? prefix : lastOf(walTimelinePrefix(cluster, behind))
   while (startAfter !== undefined) {
     const keys = storage.list(prefix, { startAfter, signal })
     startAfter = undefined
     for await (const { key } of keys) {
-      const file = parseWalFileName(walFileNameOf(key) ?? '')
-      if (file?.kind === 'history') {
-        if (file.timeline > timeline) found.push(file)
-        continue
-      }
       const slash = key.indexOf('/', prefix.length)
-      if (slash < 0) continue
-      startAfter = behind(key.slice(0, slash + 1))
+      const folder = slash < 0 ? undefined : key.slice(prefix.length, slash)
+      const file = parseWalFileName(folder === undefined ? (walFileNameOf(key) ?? '') : `${folder}.history`)
+      if (file?.kind === 'history') {
+        timelines.add(file.timeline)
+        if (folder === undefined) files.push(file)
+      }
+      if (folder === undefined) continue
+      startAfter = lastOf(key.slice(0, slash + 1))
       break
     }
   }
-  return found
+  return { timelines: [...timelines].sort((a, b) => a - b), files }
 }
 
 /** What sorts behind everything in a folder: '0' follows '/'. */
-function behind(folder: string): string {
+function lastOf(folder: string): string {
   return `${folder.slice(0, -1)}0`
 }
 
