@@ -16,6 +16,7 @@ export type ReportEvent =
   | { type: 'restore-planned'; id: string; files: number; bytes: number; archives: number }
   | { type: 'archive-extracted'; key: string; files: number; bytes: number }
   | { type: 'restore-synced'; files: number }
+  | { type: 'wal-scanned'; backup: string; done: number; total: number }
   | { type: 'step'; message: string }
   | { type: 'progress'; phase: 'backup' | 'restore'; doneBytes: number; totalBytes: number }
 

@@ -1,7 +1,8 @@
 /** The command tree: which commands there are, and how their help is laid out. Each command's code is loaded when it runs. */
 import { Command } from 'commander'
 import { backupCommand, checkCommand, listCommand, showCommand } from './backup-commands.js'
-import { restoreCommand } from './restore-commands.js'
+import { planCommand, restoreCommand } from './restore-commands.js'
+import { statusCommand } from './status-command.js'
 import { walCommand } from './wal-commands.js'
 
 /** The whole command line. */
@@ -13,9 +14,11 @@ export function createProgram(version: string): Command {
     .addHelpText('after', HELP)
     .exitOverride()
   program.addCommand(checkCommand())
+  program.addCommand(statusCommand())
   program.addCommand(backupCommand())
   program.addCommand(listCommand())
   program.addCommand(showCommand())
+  program.addCommand(planCommand())
   program.addCommand(restoreCommand())
   program.addCommand(walCommand())
   for (const command of allCommands(program)) command.exitOverride().showHelpAfterError('(see --help)')

@@ -29,6 +29,8 @@ export class TextRenderer {
       this.#waiting(
         `waiting for WAL segment ${event.segment}${event.missing > 1 ? ` and ${event.missing - 1} more` : ''} in the archive (${formatSeconds(event.seconds)})`,
       )
+    else if (event.type === 'wal-scanned')
+      this.#waiting(`scanning the WAL behind backup ${event.backup}: ${event.done} of ${event.total} segments`)
     else {
       const line = textOf(event)
       if (line !== undefined) this.line(line)
@@ -76,7 +78,7 @@ export class TextRenderer {
 }
 
 /** What an event says, or undefined for one that is too small for a line. */
-function textOf(event: Exclude<ReportEvent, { type: 'progress' | 'wal-awaited' }>): string | undefined {
+function textOf(event: Exclude<ReportEvent, { type: 'progress' | 'wal-awaited' | 'wal-scanned' }>): string | undefined {
   switch (event.type) {
     case 'step':
       return event.message

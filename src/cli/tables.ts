@@ -1,54 +1,24 @@
 /** Results for people, on stdout. */
-import Table from 'cli-table3'
 import colors from 'picocolors'
 import type { Finding } from '../commands/check.js'
 import type { ClusterBackups } from '../commands/list.js'
 import type { ShownBackup } from '../commands/show.js'
 import { formatBytes, formatSeconds, formatTime } from './format.js'
-
-const PLAIN = {
-  chars: {
-    top: '',
-    'top-mid': '',
-    'top-left': '',
-    'top-right': '',
-    bottom: '',
-    'bottom-mid': '',
-    'bottom-left': '',
-    'bottom-right': '',
-    left: '',
-    'left-mid': '',
-    mid: '',
-    'mid-mid': '',
-    right: '',
-    'right-mid': '',
-    middle: '  ',
-  },
-  style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] },
-}
-
-function table(rows: string[][], rightAligned: number[] = []): string {
-  const colAligns = (rows[0] ?? []).map((_, index) =>
-    rightAligned.includes(index) ? ('right' as const) : ('left' as const),
-  )
-  const made = new Table({ ...PLAIN, colAligns })
-  made.push(...rows)
-  return made
-    .toString()
-    .split('\n')
-    .map((line) => line.trimEnd())
-    .join('\n')
-}
+import { headsText } from './heads-text.js'
+import { table } from './table.js'
 
 /** The backups of each cluster. */
 export function listText(clusters: readonly ClusterBackups[]): string {
   if (clusters.length === 0) return 'no cluster is stored here'
   return clusters
-    .map(({ cluster, backups, unreadable }) => {
+    .map(({ cluster, backups, heads, unreadable }) => {
       const title = `${colors.bold(cluster.name)}${cluster.alias === undefined ? '' : ` (${cluster.alias})`}`
       const bad = unreadable.map(({ id, reason }) => `\n${colors.red('UNUSABLE:')} ${id}: ${reason}`).join('')
-      if (backups.length === 0) return `${title}\nno backup${bad}`
-      const head = ['ID', 'LABEL', 'ENDED', 'TOOK', 'SIZE', 'STORED', 'WAL', 'PAGES']
+      const end = heads.length > 1 ? `${bad}\n\n${headsText(heads)}` : bad
+      if (backups.length === 0) return `${title}\nno backup${end}`
+      // one and the same number in every row would tell nothing
+      const isForked = new Set(backups.map(({ stop }) => stop.timeline)).size > 1
+      const head = ['ID', 'LABEL', 'ENDED', 'TOOK', 'SIZE', 'STORED', 'WAL', 'PAGES', ...(isForked ? ['TIMELINE'] : [])]
       const rows = backups.map(({ id, label, stop, start, totals }) => [
         id,
         label,
@@ -58,8 +28,9 @@ export function listText(clusters: readonly ClusterBackups[]): string {
         formatBytes(totals.storedBytes),
         start.segment === stop.segment ? start.segment : `${start.segment} - ${stop.segment.slice(8)}`,
         totals.pageErrors === 0 ? 'ok' : colors.red(`${totals.pageErrors} corrupt`),
+        ...(isForked ? [String(stop.timeline)] : []),
       ])
-      return `${title}\n${table([head, ...rows], [3, 4, 5])}${bad}`
+      return `${title}\n${table([head, ...rows], [3, 4, 5, 8])}${end}`
     })
     .join('\n\n')
 }

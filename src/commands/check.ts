@@ -4,9 +4,11 @@
  */
 import type { Settings } from '../config/settings.js'
 import { reasonOf, ToolError } from '../errors.js'
+import { readWalPosition } from '../postgres/session/archiver.js'
 import { connectToServer, type Session } from '../postgres/session/connection.js'
 import { checkBackupPrivileges } from '../postgres/session/privileges.js'
 import { checkServerVersion, readServer, type ServerInfo } from '../postgres/session/cluster.js'
+import { parseWalFileName } from '../postgres/wal-segment.js'
 import { claimIdentity } from '../repository/identity.js'
 import { inspectStorage, type Probe } from '../storage/inspect.js'
 import { openStorage } from '../storage/open-storage.js'
@@ -15,6 +17,7 @@ import { proveArchiving } from './archiving-proof.js'
 import { archivingProblems, openDataDirectory } from './backup-source.js'
 import type { CommandContext } from './context.js'
 import { keepProfile, storageOptions } from './open-repository.js'
+import { findOtherServers } from './other-servers.js'
 
 /** Somebody sits before a check and waits. */
 const ARCHIVE_TIMEOUT_MS = 60_000
@@ -165,14 +168,14 @@ async function checkArchiving(
   await attempt(findings, 'archiving', async () => {
     const { major, systemIdentifier, walSegmentSize, clusterName } = server
     const facts = { major, systemIdentifier, walSegmentSize, alias: clusterName || undefined }
-    const { name } = await claimIdentity(storage, facts, context.signal)
+    const cluster = await claimIdentity(storage, facts, context.signal)
     const { archiveTimeoutMs = ARCHIVE_TIMEOUT_MS } = settings
     const pgWalDirectory = directory === undefined ? undefined : `${directory}/pg_wal`
     const began = performance.now()
     const segment = await proveArchiving(
       session,
       storage,
-      name,
+      cluster.name,
       { archiveTimeoutMs, walSegmentSize, pgWalDirectory },
       context,
     )
@@ -188,6 +191,9 @@ async function checkArchiving(
       const seconds = ((performance.now() - began) / 1000).toFixed(1)
       add(findings, 'archiving', 'ok', `"${segment}" was switched and reached the repository in ${seconds} s`)
     }
+    const timeline = parseWalFileName(segment ?? '')?.timeline ?? (await readWalPosition(session)).timeline
+    const others = await findOtherServers(storage, cluster, timeline, context)
+    for (const { message, hint } of others) add(findings, 'archiving', 'warning', message, hint)
   })
 }
 

@@ -5,12 +5,16 @@ import { listBackups, type OnUnreadable } from '../repository/catalog.js'
 import { findCluster, listClusters } from '../repository/clusters.js'
 import type { ClusterIdentity } from '../repository/identity.js'
 import type { CommandContext } from './context.js'
+import { listHeads } from './heads.js'
 import { openToRead } from './open-repository.js'
+import type { ListedHead } from './wal-list.js'
 
 /** Backups of one cluster, oldest first. */
 export interface ClusterBackups {
   cluster: ClusterIdentity
   backups: BackupRecord[]
+  /** Timelines on which recovery may end: with more than one it needs --target-timeline (format rule 9). */
+  heads: ListedHead[]
   /** Records that cannot be used. */
   unreadable: { id: string; reason: string }[]
 }
@@ -28,7 +32,8 @@ export async function list(settings: Settings, context: CommandContext): Promise
     for (const cluster of clusters) {
       const unreadable: ClusterBackups['unreadable'] = []
       const note: OnUnreadable = ({ id, error }) => unreadable.push({ id, reason: error.message })
-      result.push({ cluster, backups: await listBackups(storage, cluster.name, note, signal), unreadable })
+      const backups = await listBackups(storage, cluster.name, note, signal)
+      result.push({ cluster, backups, heads: await listHeads(storage, cluster, context), unreadable })
     }
     return result
   } finally {

@@ -8,12 +8,14 @@ import { open, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { reasonOf, systemErrorCode, ToolError } from '../errors.js'
 import { applyToAutoConf, recoverySettings } from '../postgres/recovery-settings.js'
+import type { RecoveryTarget, TargetTimeline } from '../postgres/recovery-target.js'
 import { formatTablespaceMap, parseTablespaceMap } from '../postgres/tablespace-map.js'
 import type { BackupRecord } from '../repository/backup-record.js'
 import { readSmall } from '../repository/document.js'
 import { BACKUP_LABEL, BACKUP_MANIFEST, basePrefix, CONFIG_FOLDER, TABLESPACE_MAP } from '../repository/layout.js'
 import type { Storage } from '../storage/storage.js'
 import type { CommandContext } from './context.js'
+import { isolation } from './restore-isolation.js'
 import type { RestorePlan } from './restore-plan.js'
 import type { RestoreTarget } from './restore-target.js'
 
@@ -29,7 +31,12 @@ interface Owner {
 export interface RecoveryChoice {
   /** restore_command */
   command: string
-  targetTimeline: 'latest' | number
+  target: RecoveryTarget
+  targetTimeline: TargetTimeline
+  action: 'pause' | 'promote' | 'shutdown'
+  standby: boolean
+  primaryConninfo: string | undefined
+  isolated: boolean
   archiveMode: 'off' | 'preserve'
   /** Give the files to the owner of the target directory, which is the recorded one by now (only root can). */
   setOwner: boolean
@@ -67,17 +74,24 @@ export async function writeSmallFiles(
     })
   })
   const settings = recoverySettings({
-    restoreCommand: Buffer.from(choice.command).toString('latin1'),
-    targetTimeline: choice.targetTimeline,
-    archiveMode: choice.archiveMode,
+    ...choice,
+    restoreCommand: latin1(choice.command),
+    primaryConninfo: choice.primaryConninfo === undefined ? undefined : latin1(choice.primaryConninfo),
+    target: choice.target.kind === 'name' ? { kind: 'name', name: latin1(choice.target.name) } : choice.target,
+    isolated: choice.isolated ? await isolation(target.directory, existing, context) : undefined,
     majorVersion: major,
   })
   // recovery PANICs at a directory in pg_tblspc that is no link, unless the server is told to expect it (T6)
   if (record.tablespaces.some(({ inPlace }) => inPlace))
     settings.push({ name: 'allow_in_place_tablespaces', value: 'on' })
   await write('postgresql.auto.conf', Buffer.from(applyToAutoConf(existing, settings), 'latin1'))
-  await write('recovery.signal', Buffer.alloc(0))
+  await write(choice.standby ? 'standby.signal' : 'recovery.signal', Buffer.alloc(0)) // one of the two (R13)
   await warnOfForeignConfiguration(storage, prefix, target, context)
+}
+
+/** The bytes of a text, in the form in which postgresql.auto.conf is held here. */
+function latin1(text: string): string {
+  return Buffer.from(text).toString('latin1')
 }
 
 /**

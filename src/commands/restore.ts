@@ -1,7 +1,7 @@
 /**
- * Restore a base backup into a data directory, ready to recover to the end of the archive.
+ * Restore a base backup into a data directory, ready to recover to a target.
  *
- * Check everything, extract in parallel, verify while writing, settle the recovery, sync, and give pg_control its name
+ * Decide what to use, check everything, extract in parallel, verify while writing, settle the recovery, sync, and give pg_control its name
  * last: a restore that was killed cannot be started (R6).
  */
 import { rename } from 'node:fs/promises'
@@ -11,43 +11,48 @@ import type { ExtractJob } from '../archive/jobs.js'
 import { planResources } from '../config/resources.js'
 import type { Settings } from '../config/settings.js'
 import { reasonOf, ToolError } from '../errors.js'
-import { parseLsn } from '../postgres/lsn.js'
-import { segmentNames } from '../postgres/wal-segment.js'
 import type { BackupRecord } from '../repository/backup-record.js'
-import { findBackup } from '../repository/catalog.js'
 import { findCluster } from '../repository/clusters.js'
 import { archiveKey } from '../repository/layout.js'
-import { requireWalRange } from '../repository/wal-range.js'
 import type { Storage } from '../storage/storage.js'
 import { syncDirectory } from '../streams/write-file-durably.js'
 import { WorkerPool } from '../workers/pool.js'
-import { warnOfUnreadable, type CommandContext } from './context.js'
+import type { CommandContext } from './context.js'
 import { openToRead, storageOptions } from './open-repository.js'
 import { reportProgress } from './progress.js'
+import { planRecovery, type RecoveryPlan } from './recovery-plan.js'
+import { recoveryRequest, type RecoveryOptions } from './recovery-request.js'
 import { writeSmallFiles, type RecoveryChoice } from './restore-files.js'
 import { readRestorePlan, type RestorePlan } from './restore-plan.js'
 import { findFront, restoreCommand } from './restore-command.js'
 import { removeMarker } from './restore-marker.js'
 import { checkTarget, makeDirectories, UNNAMED_CONTROL, undoRestore } from './restore-target.js'
 import type { RestoreTarget } from './restore-target.js'
-import { chooseTimeline } from './restore-timeline.js'
 import { syncTarget } from './sync-tree.js'
 
 /** Options of {@link restore}. */
-export interface RestoreOptions {
-  /** An id, the unique beginning of one, a label (its newest), or `latest`. Default `latest`. */
-  backup?: string | undefined
+export interface RestoreOptions extends RecoveryOptions {
+  /** What the server does at the target. Default `promote`. */
+  targetAction?: 'pause' | 'promote' | 'shutdown' | undefined
+  /** The server stays a standby, which follows the archive, and its primary where `primaryConninfo` names it. */
+  standby?: boolean | undefined
+  primaryConninfo?: string | undefined
+  /** The copy can do no harm: it archives nothing, subscribes to nothing and runs no jobs. */
+  isolated?: boolean | undefined
   /** Empty, or not there yet. */
   targetDirectory: string
   /** Old location of a tablespace to its new one. */
   tablespaceMapping?: ReadonlyMap<string, string> | undefined
-  /** `off`: the restored server archives nothing until told otherwise (A12). Default `off`. */
+  /** `off`: the restored server archives nothing until told otherwise (A12). Default `off`, of a standby `preserve`. */
   archiveMode?: 'off' | 'preserve' | undefined
 }
 
 /** What was restored. */
 export interface RestoreResult {
   backup: BackupRecord
+  /** The timeline that recovery ends on. */
+  timeline: number
+  archiveMode: 'off' | 'preserve'
   targetDirectory: string
   bytes: number
   seconds: number
@@ -60,23 +65,17 @@ export async function restore(
   context: CommandContext,
 ): Promise<RestoreResult> {
   const began = performance.now()
+  const request = recoveryRequest(options)
+  checkTogether(options)
   const front = findFront()
   const resources = planResources(settings, availableParallelism())
   const { storage } = await openToRead(settings)
   try {
     const cluster = await findCluster(storage, settings.cluster, context.signal)
-    const record = await findBackup(
-      storage,
-      cluster.name,
-      options.backup ?? 'latest',
-      warnOfUnreadable(context),
-      context.signal,
-    )
+    const recovery = await planRecovery(storage, cluster, request, context)
+    const { backup: record } = recovery
     context.report({ type: 'step', message: `restoring backup ${record.id} of ${cluster.name}` })
-    await requireWal(storage, record, context.signal)
     const plan = await readRestorePlan(storage, record, context.signal)
-    const command = restoreCommand(front, settings, cluster.name)
-    const targetTimeline = await chooseTimeline(storage, record, context)
     const target = await checkTarget({
       targetDirectory: options.targetDirectory,
       tablespaceMapping: options.tablespaceMapping ?? new Map(),
@@ -93,7 +92,7 @@ export async function restore(
       graceMs: settings.requestTimeoutMs + 30_000,
     })
     try {
-      const choice = { command, targetTimeline, archiveMode: options.archiveMode ?? 'off' }
+      const choice = recoveryChoice(options, recovery, restoreCommand(front, settings, cluster.name))
       await writeCluster(storage, record, plan, target, choice, pool, context)
     } catch (error) {
       await pool.close()
@@ -104,6 +103,8 @@ export async function restore(
     await endRestore(target)
     return {
       backup: record,
+      timeline: recovery.timeline,
+      archiveMode: archiveModeOf(options),
       targetDirectory: target.directory,
       bytes,
       seconds: Math.round((performance.now() - began) / 100) / 10,
@@ -113,11 +114,33 @@ export async function restore(
   }
 }
 
-/** Without all WAL from its start to its stop the backup never becomes consistent: better said before it is written (I11). */
-async function requireWal(storage: Storage, record: BackupRecord, signal: AbortSignal): Promise<void> {
-  const { cluster, start, stop, walSegmentSize } = record
-  const segments = segmentNames(start.timeline, parseLsn(start.lsn), parseLsn(stop.lsn), walSegmentSize)
-  await requireWalRange(storage, cluster, { timeline: start.timeline, segments, signal })
+function checkTogether({ target = {}, standby, primaryConninfo, isolated, archiveMode }: RestoreOptions): void {
+  const refuse = (message: string): never => {
+    throw new ToolError('usage', message)
+  }
+  if (standby && Object.values(target).some((value) => value !== undefined))
+    refuse('a standby has no recovery target: it goes on until it is promoted')
+  if (primaryConninfo !== undefined && !standby) refuse('only a standby has a primary_conninfo')
+  if (isolated && standby) refuse('a standby follows its source, and cannot be isolated from it')
+  if (isolated && archiveMode === 'preserve') refuse('an isolated copy does not archive')
+}
+
+/** A promoted standby is its cluster's next primary, and has to archive; any other copy must not, unless told to (A12). */
+function archiveModeOf({ archiveMode, standby }: RestoreOptions): 'off' | 'preserve' {
+  return archiveMode ?? (standby ? 'preserve' : 'off')
+}
+
+function recoveryChoice(
+  options: RestoreOptions,
+  { target, timeline, latest, backup }: RecoveryPlan,
+  command: string,
+): Omit<RecoveryChoice, 'setOwner'> {
+  const { targetAction = 'promote', standby = false, isolated = false, primaryConninfo } = options
+  // its own needs no history file, and may have none in the archive (I8); a standby goes on with timelines to come
+  const own = timeline === backup.stop.timeline ? 'current' : timeline
+  const targetTimeline = standby && latest === timeline ? 'latest' : own
+  const archiveMode = archiveModeOf(options)
+  return { command, target, targetTimeline, action: targetAction, standby, primaryConninfo, isolated, archiveMode }
 }
 
 async function writeCluster(

@@ -6,6 +6,8 @@
  * commented out here, and targets elsewhere are overridden (R11).
  */
 import { ToolError } from '../errors.js'
+import { formatLsn } from './lsn.js'
+import { formatTimestamp, type RecoveryTarget, type TargetTimeline } from './recovery-target.js'
 
 /** One line of a configuration file. */
 export interface Setting {
@@ -13,22 +15,22 @@ export interface Setting {
   value: string
 }
 
-/** Where recovery ends. Only the end of the archive so far. */
-export interface RecoveryTarget {
-  kind: 'end-of-archive'
-}
-
 /** What the caller decides. */
 export interface RecoveryOptions {
   /** The whole command, with `%f` and `%p`; its other words through {@link quoteShell}. */
   restoreCommand: string
-  /** @default 'latest' */
-  targetTimeline?: 'latest' | number | undefined
-  /** @default the end of the archive */
-  target?: RecoveryTarget | undefined
+  target: RecoveryTarget
+  targetTimeline: TargetTimeline
+  /** What the server does at the target; without one recovery ends with promotion whatever this says. */
+  action: 'pause' | 'promote' | 'shutdown'
+  /** The server stays in recovery: it has no target, and may have a primary. */
+  standby: boolean
+  primaryConninfo?: string | undefined
   /** `off` keeps a copy from archiving into its source's WAL archive (A12). */
   archiveMode: 'off' | 'preserve'
   majorVersion: number
+  /** The copy can do no harm; what it may preload. */
+  isolated?: { sharedPreloadLibraries: string } | undefined
 }
 
 /** Settings that are never carried over from the source: they belong to another recovery (R11). */
@@ -71,24 +73,59 @@ const FIRST_MAJOR = 13
  * @throws ToolError `usage` for a timeline that is none, or a version without these settings
  */
 export function recoverySettings(options: RecoveryOptions): Setting[] {
-  const { restoreCommand, targetTimeline = 'latest', archiveMode, majorVersion } = options
-  if (majorVersion < FIRST_MAJOR) {
-    throw new ToolError('usage', `PostgreSQL ${majorVersion} is not supported`)
+  const { restoreCommand, target, targetTimeline, action, standby, primaryConninfo, archiveMode, isolated } = options
+  if (options.majorVersion < FIRST_MAJOR) {
+    throw new ToolError('usage', `PostgreSQL ${options.majorVersion} is not supported`)
   }
-  if (targetTimeline !== 'latest' && !(Number.isInteger(targetTimeline) && targetTimeline > 0)) {
+  if (typeof targetTimeline === 'number' && !(Number.isInteger(targetTimeline) && targetTimeline > 0)) {
     throw new ToolError('usage', `invalid timeline ${targetTimeline}`)
   }
+  const ours = targetSetting(target)
   const settings: Setting[] = [
     { name: 'restore_command', value: restoreCommand },
-    ...[...TARGETS, ...COMMANDS].map((name) => ({ name, value: '' })),
+    ...[...TARGETS, ...COMMANDS].filter((name) => name !== ours?.name).map((name) => ({ name, value: '' })),
+    // behind the empty ones: the server takes an empty one that follows a target for a second target
+    ...(ours ? [ours] : []),
     // Decimal: only file names are hexadecimal (I8).
     { name: 'recovery_target_timeline', value: String(targetTimeline) },
-    { name: 'recovery_target_inclusive', value: 'on' },
-    // Without a target recovery ends with promotion whatever this says.
-    { name: 'recovery_target_action', value: 'promote' },
+    { name: 'recovery_target_inclusive', value: 'inclusive' in target && !target.inclusive ? 'off' : 'on' },
+    { name: 'recovery_target_action', value: action },
+    { name: 'primary_conninfo', value: standby ? (primaryConninfo ?? '') : '' },
+    { name: 'primary_slot_name', value: '' },
   ]
-  if (archiveMode === 'off') settings.push({ name: 'archive_mode', value: 'off' })
+  if (isolated) settings.push(...isolatedSettings(isolated.sharedPreloadLibraries))
+  else if (archiveMode === 'off') settings.push({ name: 'archive_mode', value: 'off' })
   return settings
+}
+
+/** Undefined for the end of the archive, which has no setting. */
+function targetSetting(target: RecoveryTarget): Setting | undefined {
+  switch (target.kind) {
+    case 'end-of-archive':
+      return undefined
+    case 'immediate':
+      return { name: 'recovery_target', value: 'immediate' }
+    case 'time':
+      return { name: 'recovery_target_time', value: formatTimestamp(target.microseconds) }
+    case 'lsn':
+      return { name: 'recovery_target_lsn', value: formatLsn(target.lsn) }
+    case 'xid':
+      return { name: 'recovery_target_xid', value: String(target.xid) }
+    case 'name':
+      return { name: 'recovery_target_name', value: target.name }
+  }
+}
+
+/** A subscription of the source would take changes away from it, and a commit would wait for the source's standbys. */
+function isolatedSettings(sharedPreloadLibraries: string): Setting[] {
+  return [
+    { name: 'archive_mode', value: 'off' },
+    { name: 'archive_command', value: '' },
+    { name: 'synchronous_standby_names', value: '' },
+    // no launcher, and so no worker of any subscription
+    { name: 'max_logical_replication_workers', value: '0' },
+    { name: 'shared_preload_libraries', value: sharedPreloadLibraries },
+  ]
 }
 
 /**

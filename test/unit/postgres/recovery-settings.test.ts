@@ -1,9 +1,17 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { test } from 'node:test'
-import { applyToAutoConf, quoteShell, recoverySettings } from '#src/postgres/recovery-settings.js'
+import { applyToAutoConf, quoteShell, recoverySettings, type RecoveryOptions } from '#src/postgres/recovery-settings.js'
 
-const base = { restoreCommand: 'fetch %f %p', archiveMode: 'off', majorVersion: 18 } as const
+const base: RecoveryOptions = {
+  restoreCommand: 'fetch %f %p',
+  target: { kind: 'end-of-archive' },
+  targetTimeline: 'latest',
+  action: 'promote',
+  standby: false,
+  archiveMode: 'off',
+  majorVersion: 18,
+}
 
 test('recoverySettings() overrides all targets and names timeline, inclusive and action', () => {
   const settings = new Map(recoverySettings(base).map(({ name, value }) => [name, value]))
@@ -16,6 +24,52 @@ test('recoverySettings() overrides all targets and names timeline, inclusive and
   assert.equal(settings.get('recovery_target_timeline'), 'latest')
   assert.equal(settings.get('archive_mode'), 'off')
   assert.ok(!settings.has('promote_trigger_file'))
+})
+
+const TARGETS: { target: RecoveryOptions['target']; name: string; value: string; inclusive: string }[] = [
+  { target: { kind: 'immediate' }, name: '', value: 'immediate', inclusive: 'on' },
+  {
+    target: { kind: 'time', microseconds: 1n, inclusive: false },
+    name: '_time',
+    value: '2000-01-01 00:00:00.000001+00',
+    inclusive: 'off',
+  },
+  { target: { kind: 'lsn', lsn: 0x16_0000_0abcn, inclusive: true }, name: '_lsn', value: '16/ABC', inclusive: 'on' },
+  { target: { kind: 'xid', xid: 800, inclusive: false }, name: '_xid', value: '800', inclusive: 'off' },
+  { target: { kind: 'name', name: 'alpha' }, name: '_name', value: 'alpha', inclusive: 'on' },
+]
+for (const { target, name, value, inclusive } of TARGETS) {
+  test(`recoverySettings() has the target ${target.kind} behind all that are empty (R11)`, () => {
+    const settings = recoverySettings({ ...base, target, action: 'pause' })
+    const targets = settings.filter((setting) => /^recovery_target(_name|_time|_xid|_lsn)?$/.test(setting.name))
+    assert.deepEqual(targets.at(-1), { name: `recovery_target${name}`, value })
+    assert.equal(targets.length, 5)
+    assert.ok(targets.slice(0, -1).every((setting) => setting.value === ''))
+    const values = new Map(settings.map((setting) => [setting.name, setting.value]))
+    assert.equal(values.get('recovery_target_inclusive'), inclusive)
+    assert.equal(values.get('recovery_target_action'), 'pause')
+  })
+}
+
+test('recoverySettings() connects only a standby to a primary', () => {
+  const primary = (options: Partial<RecoveryOptions>): (string | undefined)[] => {
+    const values = new Map(recoverySettings({ ...base, ...options }).map(({ name, value }) => [name, value]))
+    return [values.get('primary_conninfo'), values.get('primary_slot_name')]
+  }
+  assert.deepEqual(primary({}), ['', ''])
+  assert.deepEqual(primary({ standby: true }), ['', ''])
+  assert.deepEqual(primary({ standby: true, primaryConninfo: 'host=db1' }), ['host=db1', ''])
+})
+
+test('recoverySettings() of an isolated copy archive nothing, subscribe to nothing and wait for nobody', () => {
+  const settings = recoverySettings({ ...base, isolated: { sharedPreloadLibraries: 'auto_explain' } })
+  assert.deepEqual(settings.slice(-5), [
+    { name: 'archive_mode', value: 'off' },
+    { name: 'archive_command', value: '' },
+    { name: 'synchronous_standby_names', value: '' },
+    { name: 'max_logical_replication_workers', value: '0' },
+    { name: 'shared_preload_libraries', value: 'auto_explain' },
+  ])
 })
 
 test('recoverySettings() writes a timeline in decimal and can leave archive_mode alone', () => {

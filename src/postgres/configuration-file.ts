@@ -1,0 +1,66 @@
+/**
+ * Reads configuration files as the server does (guc-file.l): names in any case, an optional equals sign, quoted values,
+ * comments, and the three kinds of include. The last assignment wins.
+ */
+import { dirname, isAbsolute, join } from 'node:path'
+
+/** As deep as the server follows includes (CONF_FILE_MAX_DEPTH). */
+const MAX_DEPTH = 10
+const INCLUDES = ['include', 'include_if_exists', 'include_dir']
+
+/** How files are got at; neither rejects for what is not there. */
+export interface ConfigurationFiles {
+  /** The text of a file, or undefined where there is none. */
+  read: (path: string) => Promise<string | undefined>
+  /** Names in a directory; none where there is no such directory. */
+  list: (path: string) => Promise<string[]>
+}
+
+/**
+ * Assignments of a file and of what it includes, in their order, names in lower case. What is included and not there is
+ * passed over.
+ */
+export async function readConfiguration(
+  path: string,
+  text: string,
+  files: ConfigurationFiles,
+  depth = 0,
+): Promise<[name: string, value: string][]> {
+  const found: [string, string][] = []
+  for (const line of text.split('\n')) {
+    const match = /^\s*([A-Za-z_][\w$.]*)\s*(?:=\s*|\s)\s*('(?:[^'\\]|''|\\.)*'|[^\s#']+)\s*(?:#.*)?$/.exec(
+      line.trimEnd(),
+    )
+    if (!match?.[1] || match[2] === undefined) continue
+    const name = match[1].toLowerCase()
+    const value = unquote(match[2])
+    if (!INCLUDES.includes(name)) {
+      found.push([name, value])
+      continue
+    }
+    if (depth === MAX_DEPTH) continue
+    const included = isAbsolute(value) ? value : join(dirname(path), value)
+    for (const file of name === 'include_dir' ? await configurationsIn(included, files) : [included]) {
+      const content = await files.read(file)
+      if (content !== undefined) found.push(...(await readConfiguration(file, content, files, depth + 1)))
+    }
+  }
+  return found
+}
+
+/** As GetConfFilesInDir(): what ends in .conf and is not hidden, in the order of the C locale. */
+async function configurationsIn(directory: string, { list }: ConfigurationFiles): Promise<string[]> {
+  const names = (await list(directory)).filter((name) => name.endsWith('.conf') && !name.startsWith('.'))
+  return names.sort((a, b) => (a < b ? -1 : 1)).map((name) => join(directory, name))
+}
+
+/** As GUC_scanstr(): doubled quotes, and the escapes of C. */
+function unquote(value: string): string {
+  if (!value.startsWith("'")) return value
+  const escapes: Readonly<Record<string, string>> = { b: '\b', f: '\f', n: '\n', r: '\r', t: '\t' }
+  return value.slice(1, -1).replaceAll(/''|\\([0-7]{1,3}|.)/g, (whole, escaped: string | undefined) => {
+    if (escaped === undefined) return "'"
+    if (/^[0-7]/.test(escaped)) return String.fromCharCode(Number.parseInt(escaped, 8) & 0xff)
+    return escapes[escaped] ?? escaped
+  })
+}
