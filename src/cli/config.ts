@@ -47,6 +47,15 @@ export async function loadSettings(flags: Flags): Promise<Settings> {
   return settingsFrom(parsed)
 }
 
+/**
+ * One line in which the shell front has put all that decides which repository is meant; undefined where no server called
+ * it. It is noted beside what was done ahead, and never read.
+ */
+export function frontPlace(): string | undefined {
+  const place = process.env['PGSLUICE_FRONT']
+  return place === '' ? undefined : place
+}
+
 async function readConfigFile(path: string): Promise<FileSetting[]> {
   let text: string
   try {

@@ -1,5 +1,6 @@
 /** `wal push` and `wal fetch`, which PostgreSQL calls through the shell front, and `wal list`. */
 import { Command } from 'commander'
+import { frontPlace } from './config.js'
 import { EXIT_CODES, EXIT_UNFINISHED } from '../errors.js'
 import { addSettings, ANSWER_NO, COMMON_EXITS, FETCH_EXITS, helpEnd, nonEmpty, REPOSITORY_SETTINGS } from './options.js'
 import { start, type Options } from './start.js'
@@ -17,7 +18,7 @@ function pushCommand(): Command {
   const push = new Command('push')
     .description(`archive one WAL file: archive_command = 'pgsluice-wal push "%p"'`)
     .argument('<path>', 'the file, as PostgreSQL passes it with %p', nonEmpty)
-  addSettings(push, [...REPOSITORY_SETTINGS, 'pgdata', 'compression-level'])
+  addSettings(push, [...REPOSITORY_SETTINGS, 'pgdata', 'compression-level', 'push-ahead'])
   push
     .addHelpText(
       'after',
@@ -32,7 +33,8 @@ function pushCommand(): Command {
     .action((path: string, options: Options) =>
       start(options, {
         rules: 'wal-push',
-        run: async (settings, context) => (await import('../commands/wal-push.js')).walPush(settings, path, context),
+        run: async (settings, context) =>
+          (await import('../commands/wal-push.js')).walPush(settings, path, context, frontPlace()),
       }),
     )
   return push

@@ -8,50 +8,92 @@ import type { Settings } from '../config/settings.js'
 import { reasonOf, ToolError } from '../errors.js'
 import { segmentProblem } from '../postgres/wal-page-header.js'
 import { parseWalFileName, type WalFile } from '../postgres/wal-segment.js'
-import { claimIdentity, type ClusterIdentity } from '../repository/identity.js'
-import { hashFile, type WalObjectHead } from '../repository/wal-object.js'
+import { claimIdentity } from '../repository/identity.js'
+import { readWalFile, walCompressor, type WalFileFacts } from '../repository/wal-object.js'
 import { pushWalFile, type PushResult } from '../repository/wal-push.js'
-import { localCluster, localDirectory } from './local-cluster.js'
 import type { CommandContext } from './context.js'
+import { localCluster, localDirectory, type LocalCluster } from './local-cluster.js'
 import { openToWrite } from './open-repository.js'
+import { PushAhead } from './push-ahead.js'
 
-/** Archives the WAL file at `path` (`%p`: relative to PGDATA, which is the working directory; A7). */
-export async function walPush(settings: Settings, path: string, context: CommandContext): Promise<PushResult> {
+/** In work at a time: one is compressed while others are read, hashed and sent. */
+const PARALLEL = 2
+/** Above it, one at a time: what is in work is in memory in part. */
+const LARGE_SEGMENT = 64 * 1024 * 1024
+
+/** What one file after the other is stored with. */
+interface Slot {
+  compressor: ReturnType<typeof walCompressor>
+  room: Buffer | undefined
+}
+
+/**
+ * Archives the WAL file at `path` (`%p`: relative to PGDATA, which is the working directory; A7). With `place`, as the
+ * shell front gives it, what else is ready is stored in the same run.
+ */
+export async function walPush(
+  settings: Settings,
+  path: string,
+  context: CommandContext,
+  place?: string,
+): Promise<PushResult> {
   const file = parseWalFileName(basename(path))
   if (!file) {
     throw new ToolError('usage', `"${basename(path)}" is not the name of a WAL file`, {
       hint: 'Expected a segment, .partial, .history or .backup file, as archive_command passes with %p.',
     })
   }
-  const { size, sha256, head } = hash(path)
   const parent = dirname(dirname(resolve(path)))
   const facts = await localCluster((await localDirectory([parent, process.cwd()])) ?? settings.pgdata ?? parent)
-  checkFile(file, size, head, facts)
+  const parallel = facts.walSegmentSize > LARGE_SEGMENT ? 1 : PARALLEL
+  const ahead =
+    place !== undefined && settings.pushAhead > 0
+      ? new PushAhead({ place, pgWal: dirname(path), most: settings.pushAhead, parallel }, context)
+      : undefined
+  await ahead?.begin(file.name)
+  const asked = await readAndCheck(file, path, facts)
   const { storage, options } = await openToWrite(settings, undefined, context.signal)
   try {
-    const identity: ClusterIdentity = await claimIdentity(storage, facts, context.signal)
-    const said: WalObjectHead = { name: file.name, size, sha256 }
-    const { signal } = context
-    const result = await pushWalFile(storage, identity.name, file, path, said, {
-      level: settings.compressionLevel,
-      abilities: options.abilities,
-      signal,
+    const { name: cluster } = await claimIdentity(storage, facts, context.signal)
+    const store = (wanted: WalFile, from: string, read: WalFileFacts, slot: Slot): Promise<PushResult> =>
+      pushWalFile(storage, cluster, wanted, from, read, {
+        compressor: slot.compressor,
+        abilities: options.abilities,
+        signal: context.signal,
+      })
+    const first: Slot = { compressor: walCompressor(settings.compressionLevel), room: asked.contents }
+    const slots = [first]
+    const storing = store(file, path, asked, first)
+    const others = ahead?.run(storing, async (next, from, number) => {
+      const slot = (slots[number] ??= { compressor: walCompressor(settings.compressionLevel), room: undefined })
+      const read = await readAndCheck(next, from, facts, slot.room)
+      slot.room ??= read.contents
+      await store(next, from, read, slot)
     })
-    if (result.outcome === 'already-there') {
-      context.report({ type: 'warning', message: `"${file.name}" is in the archive already, with the same content` })
+    try {
+      const result = await storing
+      await ahead?.noteAsked()
+      if (result.outcome === 'already-there') {
+        context.report({ type: 'warning', message: `"${file.name}" is in the archive already, with the same content` })
+      }
+      return result
+    } finally {
+      await others
     }
-    return result
   } finally {
     storage.close()
   }
 }
 
-function hash(path: string): { size: number; sha256: string; head: Buffer } {
+async function readAndCheck(file: WalFile, path: string, facts: LocalCluster, room?: Buffer): Promise<WalFileFacts> {
+  let read: WalFileFacts
   try {
-    return hashFile(path)
+    read = await readWalFile(path, room)
   } catch (cause) {
     throw new ToolError('file-system', `could not read "${path}": ${reasonOf(cause)}`, { cause })
   }
+  checkFile(file, read.size, read.first, facts)
+  return read
 }
 
 /** Nothing of the wrong size, of another cluster or under another name gets into the archive (A5). */

@@ -120,6 +120,11 @@ export const SETTINGS = {
     placeholder: 'TIME',
     help: 'how long to wait for WAL to reach the archive (default: 10min; check: 1min)',
   },
+  'push-ahead': {
+    schema: wholeNumber(0, 1000),
+    placeholder: 'N',
+    help: 'files stored in the same run, besides the one asked for, as long as they are ready (default: 64)',
+  },
   dbname: {
     schema: text('a database name or connection string'),
     placeholder: 'CONNINFO',
@@ -153,6 +158,7 @@ export interface Settings {
   readonly compressionLevel: number
   readonly checksum: 'CRC32C' | 'SHA256'
   readonly archiveTimeoutMs: number | undefined
+  readonly pushAhead: number
   readonly dbname: string | undefined
   readonly pgdata: string | undefined
 }
@@ -182,6 +188,7 @@ export function settingsFrom(parsed: RawSettings): Settings {
     compressionLevel: (parsed['compression-level'] as number | undefined) ?? 1,
     checksum: (parsed['checksum'] as 'CRC32C' | 'SHA256' | undefined) ?? 'CRC32C',
     archiveTimeoutMs: parsed['archive-timeout'] as number | undefined,
+    pushAhead: (parsed['push-ahead'] as number | undefined) ?? 64,
     dbname: parsed['dbname'] as string | undefined,
     pgdata: parsed['pgdata'] as string | undefined,
   })

@@ -11,9 +11,10 @@ import { ExistsError, ToolError } from '../errors.js'
 import type { WalFile } from '../postgres/wal-segment.js'
 import type { Storage } from '../storage/storage.js'
 import type { StoreAbilities } from '../storage/storage-options.js'
+import type { FrameCompressor } from '../streams/zstd-compress.js'
 import { walKey } from './layout.js'
 import { openWalObject, readWalObjectHead } from './wal-object-read.js'
-import { WalObjectSource, walObjectBound, type WalObjectHead } from './wal-object.js'
+import { walObjectBody, walObjectBound, type WalFileFacts, type WalObjectHead } from './wal-object.js'
 
 /** How long another push that looked before ours was there may take to be seen, where the store does not decide (A3). */
 const RACE_PAUSE_MS = 250
@@ -26,33 +27,42 @@ export interface PushResult {
   storedBytes: number
 }
 
-/** Stores the file at `path`, whose size and hash are in `head`. Rejects with ToolError `conflict` and stores nothing over another. */
+/** How to store a WAL file. */
+export interface PushOptions {
+  /** Used by one push at a time. */
+  compressor: FrameCompressor
+  abilities?: StoreAbilities | undefined
+  signal?: AbortSignal | undefined
+}
+
+/** Stores the file at `path`, which was read. Rejects with ToolError `conflict` and stores nothing over another. */
 export async function pushWalFile(
   storage: Storage,
   cluster: string,
   file: WalFile,
   path: string,
-  head: WalObjectHead,
-  options: { level: number; abilities?: StoreAbilities | undefined; signal?: AbortSignal | undefined },
+  read: WalFileFacts,
+  options: PushOptions,
 ): Promise<PushResult> {
   const key = walKey(cluster, file)
-  const source = new WalObjectSource(path, head, options)
+  const source = walObjectBody(file.name, path, read, options.compressor)
+  const { size } = read
   try {
     const stored = await storage.put(key, source, {
       ifAbsent: true,
-      maxSize: walObjectBound(head.size),
+      maxSize: walObjectBound(size),
       signal: options.signal,
     })
     if (options.abilities && !(options.abilities.createOnlyPut && options.abilities.createOnlyMultipart)) {
       // a look before the write is all that such a store has: look after it, too, that nobody came between (A3)
       await sleep(RACE_PAUSE_MS, undefined, { signal: options.signal })
-      checkSame(await readWalObjectHead(storage, key, options.signal), head)
+      checkSame(await readWalObjectHead(storage, key, options.signal), source.head())
     }
-    return { key, outcome: 'stored', size: head.size, storedBytes: stored.size }
+    return { key, outcome: 'stored', size, storedBytes: stored.size }
   } catch (error) {
     if (!(error instanceof ExistsError)) throw error
-    await compareStored(storage, key, head, options.signal)
-    return { key, outcome: 'already-there', size: head.size, storedBytes: 0 }
+    await compareStored(storage, key, source.head(), options.signal)
+    return { key, outcome: 'already-there', size, storedBytes: 0 }
   } finally {
     source.close()
   }

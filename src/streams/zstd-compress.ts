@@ -48,17 +48,21 @@ export function compressedBound(size: number, frames: number): number {
 export class FrameCompressor {
   readonly frames: FrameSizes[] = []
   readonly #context
+  readonly #continue: number
   readonly #end: number
   #source: Uint8Array = new Uint8Array(0)
   #consumed = 0
   #produced = 0
   #open = false
 
-  constructor(options: { level: number }) {
+  /** With `thread` zstd compresses in a thread of its own, while this one does what it does between {@link advance}. */
+  constructor({ level, thread = false }: { level: number; thread?: boolean }) {
     const binding = zstd()
     this.#context = new binding.CCtx()
-    this.#context.setParameter(binding.CParameter.compressionLevel, options.level)
+    this.#context.setParameter(binding.CParameter.compressionLevel, level)
     this.#context.setParameter(binding.CParameter.checksumFlag, 1)
+    if (thread) this.#context.setParameter(binding.CParameter.nbWorkers, 1)
+    this.#continue = binding.EndDirective.continue
     this.#end = binding.EndDirective.end
   }
 
@@ -69,11 +73,26 @@ export class FrameCompressor {
 
   /** Begins a frame that holds exactly `source`, which must stay as it is until the frame is drained. */
   begin(source: Uint8Array): void {
+    // a frame that was given up would go on in this one
+    if (this.#open) this.#context.reset(zstd().ResetDirective.sessionOnly)
     this.#context.setPledgedSrcSize(source.length)
     this.#source = source
     this.#consumed = 0
     this.#produced = 0
     this.#open = true
+  }
+
+  /**
+   * Hands on what the thread of zstd takes of the open frame, and writes what it has ready; returns the bytes written.
+   * {@link drain} is left to end the frame.
+   */
+  advance(room: Uint8Array): number {
+    const rest = this.#source.subarray(this.#consumed)
+    if (rest.length === 0 || room.length === 0) return 0
+    const [, produced, consumed] = this.#context.compressStream2(room, rest, this.#continue)
+    this.#produced += produced
+    this.#consumed += consumed
+    return produced
   }
 
   /** Writes as much of the open frame as `room` takes; returns the bytes written. */

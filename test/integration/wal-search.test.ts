@@ -13,7 +13,7 @@ import { parseWalFileName, segmentName, segmentNumberAt } from '#src/postgres/wa
 import type { TransactionEvent } from '#src/postgres/wal-transactions.js'
 import { claimIdentity, type ClusterIdentity } from '#src/repository/identity.js'
 import { walKey } from '#src/repository/layout.js'
-import { hashFile } from '#src/repository/wal-object.js'
+import { readWalFile, walCompressor } from '#src/repository/wal-object.js'
 import { pushWalFile } from '#src/repository/wal-push.js'
 import { findLastTransaction, scanTransactions } from '#src/repository/wal-search.js'
 import { openStorage } from '#src/storage/open-storage.js'
@@ -141,9 +141,9 @@ async function archive(cluster: Cluster, storage: Storage, identity: ClusterIden
   const wal = path.join(cluster.pgdata, 'pg_wal')
   const names = readdirSync(wal).filter((name) => /^[0-9A-F]{24}$/.test(name) && name <= end)
   for (const name of names.sort()) {
-    const { size, sha256 } = hashFile(path.join(wal, name))
+    const read = await readWalFile(path.join(wal, name))
     const file = parseWalFileName(name)!
-    await pushWalFile(storage, identity.name, file, path.join(wal, name), { name, size, sha256 }, { level: 1 })
+    await pushWalFile(storage, identity.name, file, path.join(wal, name), read, { compressor: walCompressor(1) })
   }
   return names
 }

@@ -50,6 +50,10 @@ for (const [text, ms] of [
 const right: Record<SettingName, [value: unknown, parsed: unknown][]> = {
   repository: [['s3://bucket/x', 's3://bucket/x']],
   cluster: [['main', 'main']],
+  'push-ahead': [
+    ['0', 0],
+    [1000, 1000],
+  ],
   endpoint: [['http://localhost:9000', 'http://localhost:9000']],
   region: [['eu-central-1', 'eu-central-1']],
   profile: [['default', 'default']],

@@ -1,10 +1,12 @@
 import { ToolError } from '#src/errors.js'
 import {
-  hashFile,
   HEAD_BYTES,
   parseWalObjectHead,
-  WalObjectSource,
+  readWalFile,
+  walCompressor,
+  walObjectBody,
   walObjectBound,
+  type WalFileFacts,
 } from '#src/repository/wal-object.js'
 import { decompress } from '#src/streams/zstd-decompress.js'
 import assert from 'node:assert/strict'
@@ -20,9 +22,11 @@ const home = mkdtempSync(path.join(tmpdir(), 'pgsluice-wal-'))
 const file = path.join(home, NAME)
 after(() => rmSync(home, { recursive: true }))
 
-async function pack(room: number, meanwhile?: () => void): Promise<Buffer> {
-  const { size, sha256 } = hashFile(file)
-  const source = new WalObjectSource(file, { name: NAME, size, sha256 }, { level: 1 })
+/** The object, taken in pieces of that size; with `large` as of a file that is too large for memory. */
+async function pack(room: number, { large = false, meanwhile }: PackOptions = {}): Promise<Buffer> {
+  const read = await readWalFile(file)
+  const facts: WalFileFacts = large ? { size: read.size, first: read.first } : read
+  const source = walObjectBody(NAME, file, facts, walCompressor(1))
   const pieces: Buffer[] = []
   try {
     for (;;) {
@@ -37,6 +41,11 @@ async function pack(room: number, meanwhile?: () => void): Promise<Buffer> {
   }
 }
 
+interface PackOptions {
+  large?: boolean
+  meanwhile?: () => void
+}
+
 for (const [what, content] of [
   ['an empty file', Buffer.alloc(0)],
   ['a history file', Buffer.from('1\t0/3000000\tno recovery target specified\n')],
@@ -46,11 +55,12 @@ for (const [what, content] of [
   test(`the object of ${what} begins with its head, which zstd passes over, and holds its content`, async () => {
     writeFileSync(file, content)
     const sha256 = createHash('sha256').update(content).digest('hex')
-    const { head: start, ...hashed } = hashFile(file)
-    assert.deepEqual(hashed, { size: content.length, sha256 })
-    assert.ok(start.equals(content.subarray(0, 64)))
-    for (const room of [600, 65536, 32 * 1024 * 1024]) {
-      const object = await pack(room)
+    const { size, first } = await readWalFile(file)
+    assert.equal(size, content.length)
+    assert.ok(first.equals(content.subarray(0, 64)))
+    const rooms = [600, 65536, 32 * 1024 * 1024].flatMap((room) => [{ room }, { room, large: true }])
+    for (const { room, ...options } of rooms) {
+      const object = await pack(room, options)
       assert.ok(object.length <= walObjectBound(content.length))
       assert.deepEqual(parseWalObjectHead(object.subarray(0, HEAD_BYTES), 'key'), {
         name: NAME,
@@ -66,12 +76,43 @@ for (const [what, content] of [
   })
 }
 
-test('a file that changes while it is packed fails the push (A13)', async () => {
+test('a large file that changes while it is packed fails the push (A13)', async () => {
   writeFileSync(file, randomBytes(9 * 1024 * 1024))
   await assert.rejects(
-    pack(65536, () => appendFileSync(file, 'x')),
+    pack(65536, { large: true, meanwhile: () => appendFileSync(file, 'x') }),
     /"000000010000000000000001" changed while it was read/,
   )
+})
+
+test('a file in memory is stored as it was read, whatever becomes of it (A13)', async () => {
+  const content = randomBytes(9 * 1024 * 1024)
+  writeFileSync(file, content)
+  const object = await pack(65536, { meanwhile: () => writeFileSync(file, 'other') })
+  const { sha256 } = parseWalObjectHead(object, 'key')!
+  assert.equal(sha256, createHash('sha256').update(content).digest('hex'))
+})
+
+test('a compressor that was left in the middle of a file begins the next one afresh', async () => {
+  const compressor = walCompressor(1)
+  writeFileSync(file, randomBytes(3 * 1024 * 1024))
+  await walObjectBody(NAME, file, await readWalFile(file), compressor).fill(Buffer.alloc(1024 * 1024))
+  writeFileSync(file, 'next')
+  const object = Buffer.alloc(4096)
+  const filled = await walObjectBody(NAME, file, await readWalFile(file), compressor).fill(object)
+  const pieces: Buffer[] = []
+  for await (const piece of decompress(Readable.from([object.subarray(0, filled)]), new Uint8Array(1 << 20), 'key'))
+    pieces.push(Buffer.from(piece))
+  assert.equal(Buffer.concat(pieces).toString(), 'next')
+})
+
+test('files are read into the memory of the one before', async () => {
+  const room = Buffer.alloc(1024)
+  for (const text of ['first', 'then another', '']) {
+    writeFileSync(file, text)
+    const { contents } = await readWalFile(file, room)
+    assert.equal(contents!.toString(), text)
+    assert.equal(contents!.buffer, room.buffer)
+  }
 })
 
 test('parseWalObjectHead() waits for the whole head, and never for more', async () => {

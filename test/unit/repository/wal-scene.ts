@@ -1,13 +1,13 @@
 /** WAL objects in a directory, for tests of what decides by them. */
 import type { ClusterIdentity } from '#src/repository/identity.js'
-import { hashFile } from '#src/repository/wal-object.js'
+import { readWalFile, walCompressor } from '#src/repository/wal-object.js'
 import { pushWalFile, type PushResult } from '#src/repository/wal-push.js'
 import { parseWalFileName } from '#src/postgres/wal-segment.js'
 import { openStorage } from '#src/storage/open-storage.js'
 import type { Storage } from '#src/storage/storage.js'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import path from 'node:path'
+import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
 export const WAL_CLUSTER: ClusterIdentity = {
@@ -23,9 +23,9 @@ export const WAL_CLUSTER: ClusterIdentity = {
 export async function withDirectory(
   run: (scene: { storage: Storage; directory: string }) => Promise<void>,
 ): Promise<void> {
-  const directory = mkdtempSync(path.join(tmpdir(), 'pgsluice-wal-'))
-  mkdirSync(path.join(directory, 'repository'))
-  const storage = await openStorage({ url: pathToFileURL(path.join(directory, 'repository')).href })
+  const directory = mkdtempSync(join(tmpdir(), 'pgsluice-wal-'))
+  mkdirSync(join(directory, 'repository'))
+  const storage = await openStorage({ url: pathToFileURL(join(directory, 'repository')).href })
   try {
     await run({ storage, directory })
   } finally {
@@ -35,16 +35,16 @@ export async function withDirectory(
 }
 
 /** Stores a WAL file with that content. */
-export function storeWal(
+export async function storeWal(
   storage: Storage,
   directory: string,
   name: string,
   content: string | Uint8Array,
   options: Partial<Parameters<typeof pushWalFile>[5]> = {},
 ): Promise<PushResult> {
-  const file = path.join(directory, name)
-  writeFileSync(file, content)
-  const { size, sha256 } = hashFile(file)
-  const head = { name, size, sha256 }
-  return pushWalFile(storage, WAL_CLUSTER.name, parseWalFileName(name)!, file, head, { level: 1, ...options })
+  const path = join(directory, name)
+  writeFileSync(path, content)
+  const compressor = walCompressor(1)
+  const file = parseWalFileName(name)!
+  return pushWalFile(storage, WAL_CLUSTER.name, file, path, await readWalFile(path), { compressor, ...options })
 }
