@@ -8,13 +8,15 @@ import { EXIT_BUG, EXIT_FETCH_FAILED, EXIT_UNFINISHED } from './errors.js'
 const words = process.argv.slice(2)
 const isFetch = words[0] === 'wal' && words[1] === 'fetch'
 const isPush = words[0] === 'wal' && words[1] === 'push'
+// may become a child of the server, which takes any code but 0 and 1 for the crash of a process of its own
+const isAhead = words[0] === 'wal' && words[1] === 'fetch-ahead'
 
-process.exitCode = isFetch ? EXIT_FETCH_FAILED : EXIT_UNFINISHED
+process.exitCode = isAhead ? 1 : isFetch ? EXIT_FETCH_FAILED : EXIT_UNFINISHED
 
 function die(error: unknown): void {
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
   process.stderr.write(`pgsluice: unexpected error, please report it:\n${text}\n`)
-  process.exit(isFetch ? EXIT_FETCH_FAILED : isPush ? EXIT_UNFINISHED : EXIT_BUG)
+  process.exit(isAhead ? 1 : isFetch ? EXIT_FETCH_FAILED : isPush ? EXIT_UNFINISHED : EXIT_BUG)
 }
 
 process.on('uncaughtException', die)

@@ -35,7 +35,7 @@ export async function execute<T>(execution: Execution<T>): Promise<void> {
     (name) => {
       renderer.line(`interrupted by ${name}: cleaning up (once more ends at once, and leaves what is there)`)
     },
-    (code) => exitNow(rules === 'wal-push' ? EXIT_UNFINISHED : code),
+    (code) => exitNow(rules === 'wal-push' ? EXIT_UNFINISHED : rules === 'fetch-ahead' ? 1 : code),
   )
   const output = new AbortController()
   // a reader that went away ends the command in its orderly way; nobody is left to be told, so stderr may fail in silence

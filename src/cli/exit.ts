@@ -3,11 +3,13 @@ import { EXIT_BUG, EXIT_CODES, EXIT_FETCH_FAILED, EXIT_UNFINISHED, reasonOf, Too
 import { InterruptedError } from './signals.js'
 
 /** Which rules the exit code follows: PostgreSQL reads those of the WAL commands in its own way (G1, A6). */
-export type ExitRules = 'ordinary' | 'wal-push' | 'wal-fetch'
+export type ExitRules = 'ordinary' | 'wal-push' | 'wal-fetch' | 'fetch-ahead'
 
 /** The exit code of an error. */
 export function exitCodeOf(error: unknown, rules: ExitRules): number {
   const code = ordinaryCode(error)
+  // As an orphan it may become a child of the server, which takes every other code for the crash of one of its processes.
+  if (rules === 'fetch-ahead') return EXIT_CODES['answer-no'].exit
   if (rules === 'wal-push') return code > 125 || code === EXIT_BUG ? EXIT_UNFINISHED : code
   if (rules === 'wal-fetch') {
     if (error instanceof ToolError && error.code === 'not-in-archive') return EXIT_CODES['not-in-archive'].exit

@@ -12,7 +12,8 @@ export async function run(argv: readonly string[]): Promise<void> {
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     // help and version end with 0; commander has printed what was wrong with everything else
-    const wrongUsage = argv[2] === 'wal' && argv[3] === 'fetch' ? EXIT_FETCH_FAILED : EXIT_CODES.usage.exit
+    const verb = argv[2] === 'wal' ? argv[3] : undefined
+    const wrongUsage = verb === 'fetch' ? EXIT_FETCH_FAILED : verb === 'fetch-ahead' ? 1 : EXIT_CODES.usage.exit
     setExitCode(error.exitCode === 0 ? 0 : wrongUsage)
   }
 }

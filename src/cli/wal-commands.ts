@@ -1,8 +1,11 @@
 /** `wal push` and `wal fetch`, which PostgreSQL calls through the shell front, and `wal list`. */
 import { Command } from 'commander'
+import type { SettingName } from '../config/settings.js'
+import { ToolError } from '../errors.js'
 import { frontPlace } from './config.js'
 import { EXIT_CODES, EXIT_UNFINISHED } from '../errors.js'
 import { addSettings, ANSWER_NO, COMMON_EXITS, FETCH_EXITS, helpEnd, nonEmpty, REPOSITORY_SETTINGS } from './options.js'
+import { startFetchAhead } from './start-ahead.js'
 import { start, type Options } from './start.js'
 
 /** `pgsluice wal …` */
@@ -11,6 +14,7 @@ export function walCommand(): Command {
     .description('the WAL archive')
     .addCommand(pushCommand())
     .addCommand(fetchCommand())
+    .addCommand(fetchAheadCommand(), { hidden: true })
     .addCommand(listCommand())
 }
 
@@ -40,12 +44,36 @@ function pushCommand(): Command {
   return push
 }
 
+const FETCH_SETTINGS: readonly SettingName[] = [
+  ...REPOSITORY_SETTINGS,
+  'cluster',
+  'pgdata',
+  'fetch-ahead',
+  'retry-time',
+]
+
+/** What `wal fetch` starts; nobody else has a use for it. */
+function fetchAheadCommand(): Command {
+  const command = new Command('fetch-ahead').argument('<name>', 'the segment before the first one wanted', nonEmpty)
+  addSettings(command, FETCH_SETTINGS)
+  return command.action((name: string, options: Options) =>
+    start(options, {
+      rules: 'fetch-ahead',
+      run: async (settings, context) => {
+        const place = frontPlace()
+        if (place === undefined) throw new ToolError('usage', 'only "wal fetch" starts this command')
+        return (await import('../commands/fetch-ahead.js')).fetchAhead(settings, name, place, context)
+      },
+    }),
+  )
+}
+
 function fetchCommand(): Command {
   const fetch = new Command('fetch')
     .description(`fetch one WAL file: restore_command = 'pgsluice-wal fetch %f "%p"'`)
     .argument('<name>', 'the file wanted, as PostgreSQL passes it with %f', nonEmpty)
     .argument('<destination>', 'where to put it, as PostgreSQL passes it with %p', nonEmpty)
-  addSettings(fetch, [...REPOSITORY_SETTINGS, 'cluster', 'pgdata'])
+  addSettings(fetch, FETCH_SETTINGS)
   fetch
     .addHelpText(
       'after',
@@ -60,8 +88,12 @@ function fetchCommand(): Command {
     .action((name: string, destination: string, options: Options) =>
       start(options, {
         rules: 'wal-fetch',
-        run: async (settings, context) =>
-          (await import('../commands/wal-fetch.js')).walFetch(settings, name, destination, context),
+        run: async (settings, context) => {
+          const { walFetch } = await import('../commands/wal-fetch.js')
+          const place = frontPlace()
+          const ahead = place === undefined ? undefined : { place, start: () => startFetchAhead(name) }
+          return walFetch(settings, name, destination, context, ahead)
+        },
       }),
     )
   return fetch

@@ -4,27 +4,43 @@
  * Success: the file is in place, whole and verified. ToolError `not-in-archive`: it is definitely absent. Everything
  * else is a failure that PostgreSQL must not take for the end of WAL (G1).
  */
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { Settings } from '../config/settings.js'
-import { systemErrorCode, ToolError } from '../errors.js'
+import { reasonOf, systemErrorCode, ToolError } from '../errors.js'
 import { parseBackupLabel } from '../postgres/backup-label.js'
-import { parseWalFileName } from '../postgres/wal-segment.js'
-import { findCluster } from '../repository/clusters.js'
-import { readIdentity, type ClusterIdentity } from '../repository/identity.js'
-import { clusterName, parseClusterName } from '../repository/layout.js'
+import { parseWalFileName, segmentName, segmentNumberOf, type SegmentParts } from '../postgres/wal-segment.js'
 import { fetchWalFile } from '../repository/wal-fetch.js'
-import type { Storage } from '../storage/storage.js'
 import type { CommandContext } from './context.js'
-import { localCluster, localDirectory, type LocalCluster } from './local-cluster.js'
+import { isRecovering } from './fetch-ahead.js'
+import { FetchedSpool, takeFetched } from './fetched-spool.js'
+import type { LocalCluster } from './local-cluster.js'
 import { openToRead } from './open-repository.js'
+import { retry, type RetryOptions } from './retry.js'
+import { findLocal, identify } from './wal-cluster.js'
 
-/** Fetches WAL file `name` to `destination` (`%f` and `%p`: the latter relative to PGDATA). */
+/** A standby is asked to be promoted between two calls, and waits for the one that runs. */
+const STANDBY_MS = 4000
+
+/** What a server in recovery adds. */
+export interface FetchAheadOptions {
+  /** What decides the repository, as the shell front put it. */
+  place: string
+  /** Starts the process that fetches what follows; returns its pid, or undefined where it could not be started. */
+  start: () => number | undefined
+}
+
+/**
+ * Fetches WAL file `name` to `destination` (`%f` and `%p`: the latter relative to PGDATA), trying again while there is time.
+ * With `ahead`, what follows is fetched ahead.
+ */
 export async function walFetch(
   settings: Settings,
   name: string,
   destination: string,
   context: CommandContext,
+  ahead?: FetchAheadOptions,
 ): Promise<void> {
   const file = parseWalFileName(name)
   if (!file) {
@@ -32,49 +48,45 @@ export async function walFetch(
       hint: 'Expected what restore_command passes with %f.',
     })
   }
+  const path = resolve(destination)
+  const isAhead = ahead !== undefined && settings.fetchAhead > 0 && file.kind === 'segment' && isRecovering()
+  if (isAhead && (await takeFetched(ahead.place, name, path, context.signal))) return
   const local = await findLocal(settings)
   const { storage } = await openToRead(settings)
   try {
-    const cluster = await identify(storage, settings, local, context.signal)
-    const ownTimeline = local && file.kind === 'history' ? await timelineOf(local) : undefined
-    await fetchWalFile(storage, cluster, file, resolve(destination), { ownTimeline, signal: context.signal })
+    const fetch = async (signal: AbortSignal): Promise<void> => {
+      const cluster = await identify(storage, settings, local, signal)
+      const ownTimeline = local && file.kind === 'history' ? await timelineOf(local) : undefined
+      await fetchWalFile(storage, cluster, file, path, { ownTimeline, signal })
+    }
+    await retry(fetch, patience(settings), context)
   } finally {
     storage.close()
   }
+  if (isAhead && local) await startAhead(ahead, file, local, context)
 }
 
-/** The cluster whose data directory we run in; where we run in none, and none is named, the one of the settings. */
-async function findLocal(settings: Settings): Promise<LocalCluster | undefined> {
-  const directory = await localDirectory([process.cwd()])
-  if (directory === undefined && settings.cluster !== undefined) return undefined
-  return localCluster(directory ?? settings.pgdata ?? process.cwd())
+/** The file is delivered: that nothing comes ahead is no failure. */
+async function startAhead(
+  { place, start }: FetchAheadOptions,
+  file: SegmentParts,
+  { walSegmentSize }: LocalCluster,
+  { report }: CommandContext,
+): Promise<void> {
+  const next = segmentName(file.timeline, segmentNumberOf(file, walSegmentSize) + 1n, walSegmentSize)
+  try {
+    const pid = start()
+    if (pid !== undefined) await FetchedSpool.prepare(place, pid, next)
+  } catch (error) {
+    report({ type: 'warning', message: `nothing is fetched ahead: ${reasonOf(error)}` })
+  }
 }
 
-/** The cluster that is named, else the local one. Throws ToolError `refused` where both are known and differ. */
-async function identify(
-  storage: Storage,
-  settings: Settings,
-  local: LocalCluster | undefined,
-  signal: AbortSignal,
-): Promise<ClusterIdentity> {
-  const named = settings.cluster
-  if (local && named === undefined) {
-    return readIdentity(storage, clusterName(local.major, local.systemIdentifier), signal)
-  }
-  const cluster =
-    named !== undefined && parseClusterName(named)
-      ? await readIdentity(storage, named, signal)
-      : await findCluster(storage, named, signal)
-  if (local && cluster.systemIdentifier !== String(local.systemIdentifier)) {
-    throw new ToolError(
-      'refused',
-      `cluster "${cluster.name}" is named, but "${local.directory}" has the system identifier ${local.systemIdentifier}`,
-      {
-        hint: 'Leave --cluster (and "cluster" in the configuration) away: the data directory says which cluster it is.',
-      },
-    )
-  }
-  return cluster
+/** A standby lives on, and PostgreSQL asks again by itself; without one, to give up ends recovery, and somebody must start it. */
+function patience({ retryTimeMs }: Settings): RetryOptions {
+  // since the start of the process, which is part of the wait
+  if (existsSync('standby.signal')) return { forMs: STANDBY_MS - performance.now(), cutShort: true }
+  return { forMs: retryTimeMs, cutShort: false }
 }
 
 /** The timeline that recovery of this directory begins on: the backup's until it has begun, then that of its last checkpoint. */

@@ -125,6 +125,16 @@ export const SETTINGS = {
     placeholder: 'N',
     help: 'files stored in the same run, besides the one asked for, as long as they are ready (default: 64)',
   },
+  'fetch-ahead': {
+    schema: wholeNumber(0, 1000),
+    placeholder: 'N',
+    help: 'segments kept ready on disk for a server in recovery (default: 8)',
+  },
+  'retry-time': {
+    schema: duration('5min'),
+    placeholder: 'TIME',
+    help: 'how long to go on trying when the store fails (default: 5min; of a standby 4s, and PostgreSQL asks again)',
+  },
   dbname: {
     schema: text('a database name or connection string'),
     placeholder: 'CONNINFO',
@@ -159,6 +169,8 @@ export interface Settings {
   readonly checksum: 'CRC32C' | 'SHA256'
   readonly archiveTimeoutMs: number | undefined
   readonly pushAhead: number
+  readonly fetchAhead: number
+  readonly retryTimeMs: number
   readonly dbname: string | undefined
   readonly pgdata: string | undefined
 }
@@ -189,6 +201,8 @@ export function settingsFrom(parsed: RawSettings): Settings {
     checksum: (parsed['checksum'] as 'CRC32C' | 'SHA256' | undefined) ?? 'CRC32C',
     archiveTimeoutMs: parsed['archive-timeout'] as number | undefined,
     pushAhead: (parsed['push-ahead'] as number | undefined) ?? 64,
+    fetchAhead: (parsed['fetch-ahead'] as number | undefined) ?? 8,
+    retryTimeMs: (parsed['retry-time'] as number | undefined) ?? 300_000,
     dbname: parsed['dbname'] as string | undefined,
     pgdata: parsed['pgdata'] as string | undefined,
   })

@@ -2,17 +2,24 @@
  * Takes one WAL file out of the archive. What is exposed was compared with its name, size and hash before (G3), and
  * "not there" is said only when that is certain (G2).
  */
-import { createHash } from 'node:crypto'
 import { NotFoundError, reasonOf, ToolError } from '../errors.js'
-import { WAL_LONG_HEADER_SIZE, segmentProblem } from '../postgres/wal-page-header.js'
 import type { WalFile } from '../postgres/wal-segment.js'
 import type { Storage } from '../storage/storage.js'
 import { writeFileDurably } from '../streams/write-file-durably.js'
 import { readIdentity, type ClusterIdentity } from './identity.js'
 import { walKey } from './layout.js'
+import { verifiedContents } from './wal-contents.js'
 import { findGapEvidence } from './wal-gap.js'
-import type { WalObjectHead } from './wal-object.js'
 import { openWalObject, type OpenWalObject } from './wal-object-read.js'
+
+/** How to fetch a WAL file. */
+export interface FetchOptions {
+  /** Timeline of the cluster that asks, where it is known. */
+  ownTimeline?: number | undefined
+  /** Whether the file is on disk when it is delivered. Default true. */
+  sync?: boolean
+  signal?: AbortSignal | undefined
+}
 
 /**
  * Delivers a WAL file to `destination`, whole and verified, by rename (G4). Rejects with ToolError `not-in-archive` only
@@ -26,7 +33,7 @@ export async function fetchWalFile(
   cluster: ClusterIdentity,
   file: WalFile,
   destination: string,
-  { ownTimeline, signal }: { ownTimeline?: number | undefined; signal?: AbortSignal | undefined } = {},
+  { ownTimeline, sync = true, signal }: FetchOptions = {},
 ): Promise<void> {
   const key = walKey(cluster.name, file)
   let object: OpenWalObject
@@ -37,56 +44,15 @@ export async function fetchWalFile(
     await throwIfMissing(storage, cluster, file, { ownTimeline, cause: error, signal })
     throw new ToolError('not-in-archive', `"${file.name}" is not in the archive`)
   }
-  const { head, body } = object
   try {
-    if (head.name !== file.name) throw new ToolError('damaged', `"${key}" is damaged: it holds "${head.name}"`)
-    await writeFileDurably(destination, verified(body.contents(), head, file, cluster, key))
+    await writeFileDurably(destination, verifiedContents(object, file, cluster), { sync })
   } catch (error) {
     // what fails here otherwise is the destination: storage and contents reject with errors of ours
     if (error instanceof ToolError || !(error instanceof Error && 'syscall' in error)) throw error
     throw new ToolError('file-system', `could not write "${destination}": ${reasonOf(error)}`, { cause: error })
   } finally {
-    body.destroy()
+    object.body.destroy()
   }
-}
-
-async function* verified(
-  contents: AsyncIterable<Uint8Array>,
-  head: WalObjectHead,
-  file: WalFile,
-  cluster: ClusterIdentity,
-  key: string,
-): AsyncGenerator<Uint8Array> {
-  const hash = createHash('sha256')
-  let size = 0
-  for await (const bytes of contents) {
-    if (size === 0) checkHeader(bytes, head, file, cluster, key)
-    hash.update(bytes)
-    size += bytes.length
-    // no more onto the disk than can be right: it may be the one of a server
-    if (size > head.size) break
-    yield bytes
-  }
-  if (size !== head.size || hash.digest('hex') !== head.sha256) {
-    throw new ToolError('damaged', `"${key}" is damaged: its content is not what its head says`)
-  }
-}
-
-function checkHeader(
-  bytes: Uint8Array,
-  head: WalObjectHead,
-  file: WalFile,
-  cluster: ClusterIdentity,
-  key: string,
-): void {
-  if (file.kind !== 'segment' && file.kind !== 'partial') return
-  const problem = segmentProblem(bytes.subarray(0, WAL_LONG_HEADER_SIZE), {
-    name: file.name,
-    size: head.size,
-    systemIdentifier: BigInt(cluster.systemIdentifier),
-    walSegmentSize: cluster.walSegmentSize,
-  })
-  if (problem) throw new ToolError('damaged', `"${key}" is damaged: ${problem}`)
 }
 
 /** The key does not exist; that the file is absent from the archive needs more (G2, G6). */

@@ -16,6 +16,8 @@ export interface WriteFileOptions {
   mode?: number | undefined
   /** Never replace: rejects with a system error whose code is `EEXIST` where the name is taken. Default false. */
   ifAbsent?: boolean | undefined
+  /** With false it is whole or not there at all, but not yet on disk. Default true. */
+  sync?: boolean | undefined
   signal?: AbortSignal | undefined
 }
 
@@ -41,7 +43,7 @@ export async function writeFileDurably(
   const file = await open(temporary, 'wx', options.mode ?? 0o666)
   let left = true
   try {
-    const written = await writeAndClose(file, content, options.signal)
+    const written = await writeAndClose(file, content, options)
     options.signal?.throwIfAborted()
     if (options.ifAbsent === true) {
       // link() fails where the name exists, in one step; rename() would replace, and a look before it would be a race
@@ -52,7 +54,7 @@ export async function writeFileDurably(
     }
     if (left) await unlink(temporary)
     left = false
-    await syncDirectory(dirname(path))
+    if (options.sync !== false) await syncDirectory(dirname(path))
     return written
   } finally {
     // the failure on its way out is the one to report, not that of the clean-up
@@ -76,7 +78,7 @@ export async function syncDirectory(path: string | Buffer): Promise<void> {
 async function writeAndClose(
   file: FileHandle,
   content: Uint8Array | AsyncIterable<Uint8Array>,
-  signal: AbortSignal | undefined,
+  { sync, signal }: WriteFileOptions,
 ): Promise<number> {
   let written = 0
   try {
@@ -85,7 +87,7 @@ async function writeAndClose(
       await writeAll(file, chunk)
       written += chunk.byteLength
     }
-    await file.sync()
+    if (sync !== false) await file.sync()
   } finally {
     await file.close()
   }

@@ -50,6 +50,8 @@ for (const [text, ms] of [
 const right: Record<SettingName, [value: unknown, parsed: unknown][]> = {
   repository: [['s3://bucket/x', 's3://bucket/x']],
   cluster: [['main', 'main']],
+  'fetch-ahead': [['8', 8]],
+  'retry-time': [['5min', 300_000]],
   'push-ahead': [
     ['0', 0],
     [1000, 1000],

@@ -1,0 +1,66 @@
+/** Tries again while there is time: an outage of the store ends, and recovery goes on as if nothing had been (G1). */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { reasonOf, ToolError, type ErrorCode } from '../errors.js'
+import type { CommandContext } from './context.js'
+
+const FIRST_PAUSE_MS = 500
+const LONGEST_PAUSE_MS = 15_000
+/** The same reason again is said no more often. */
+const REMIND_MS = 30_000
+
+/** What may pass: an upload under way fills a hole, a disk gets room, an operator mends credentials. */
+const PASSING: readonly ErrorCode[] = ['storage', 'damaged', 'wal-missing', 'file-system', 'database']
+
+/** How long to try. */
+export interface RetryOptions {
+  /** From now on. */
+  forMs: number
+  /** End even an attempt that is under way when the time is up. */
+  cutShort: boolean
+}
+
+/**
+ * The result of the first attempt that succeeds. Rejects with the error of the last one when the time is up, and at once
+ * with one that will not pass.
+ */
+export async function retry<T>(
+  attempt: (signal: AbortSignal) => Promise<T>,
+  { forMs, cutShort }: RetryOptions,
+  { report, signal }: CommandContext,
+): Promise<T> {
+  const deadline = performance.now() + forMs
+  const timeUp = cutShort ? AbortSignal.timeout(Math.max(forMs, 0)) : undefined
+  const both = timeUp ? AbortSignal.any([signal, timeUp]) : signal
+  let last: unknown
+  let told = { reason: '', at: 0 }
+  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
+    try {
+      return await attempt(both)
+    } catch (error) {
+      if (signal.aborted) throw error
+      if (timeUp?.aborted) throw last ?? tooSlow(forMs, error)
+      if (!(error instanceof ToolError) || !PASSING.includes(error.code)) throw error
+      last = error
+    }
+    const now = performance.now()
+    // without this a thousand servers that lost one store would come back to it at once
+    const wait = pause * (0.75 + Math.random() / 2)
+    if (now + wait >= deadline) throw last
+    const reason = describe(last)
+    if (reason !== told.reason || now - told.at >= REMIND_MS) {
+      report({ type: 'warning', message: `${reason}; trying again for ${Math.round((deadline - now) / 1000)} s` })
+      told = { reason, at: now }
+    }
+    await sleep(wait, undefined, { signal })
+  }
+}
+
+function tooSlow(forMs: number, cause: unknown): ToolError {
+  return new ToolError('storage', `the store did not answer within ${(forMs / 1000).toFixed(1)} s`, { cause })
+}
+
+function describe(error: unknown): string {
+  const cause = error instanceof Error && error.cause !== undefined ? reasonOf(error.cause) : ''
+  const message = reasonOf(error)
+  return cause === '' || message.includes(cause) ? message : `${message}: ${cause}`
+}
