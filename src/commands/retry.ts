@@ -29,8 +29,22 @@ export async function retry<T>(
   { report, signal }: CommandContext,
 ): Promise<T> {
   const deadline = performance.now() + forMs
-  const timeUp = cutShort ? AbortSignal.timeout(Math.max(forMs, 0)) : undefined
-  const both = timeUp ? AbortSignal.any([signal, timeUp]) : signal
+  const timeUp = new AbortController()
+  // a timer of our own, which keeps the process alive: with nothing else to wait for it would end before the time
+  const timer = cutShort ? setTimeout(() => timeUp.abort(), Math.max(forMs, 0)) : undefined
+  try {
+    return await attempts(attempt, { deadline, forMs, timeUp: timeUp.signal }, { report, signal })
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+async function attempts<T>(
+  attempt: (signal: AbortSignal) => Promise<T>,
+  { deadline, forMs, timeUp }: { deadline: number; forMs: number; timeUp: AbortSignal },
+  { report, signal }: CommandContext,
+): Promise<T> {
+  const both = AbortSignal.any([signal, timeUp])
   let last: unknown
   let told = { reason: '', at: 0 }
   for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
@@ -38,7 +52,7 @@ export async function retry<T>(
       return await attempt(both)
     } catch (error) {
       if (signal.aborted) throw error
-      if (timeUp?.aborted) throw last ?? tooSlow(forMs, error)
+      if (timeUp.aborted) throw last ?? tooSlow(forMs, error)
       if (!(error instanceof ToolError) || !PASSING.includes(error.code)) throw error
       last = error
     }

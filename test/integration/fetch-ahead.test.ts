@@ -131,7 +131,8 @@ describe('a server that recovers with segments fetched ahead', () => {
     repository.delete(hole)
     try {
       const directory = await copy()
-      await using cluster = await startCluster({ major: MAJOR, directory, env: repository.env, start: false })
+      const env = { ...repository.env, PGSLUICE_RETRY_TIME: '60s' }
+      await using cluster = await startCluster({ major: MAJOR, directory, env, start: false })
       await cluster.start({ wait: 'none' })
       await cluster.waitForLog(/is missing from the archive, and ".*" is there.*; trying again/)
       assert.doesNotMatch(cluster.logText(), /archive recovery complete|selected new timeline/)

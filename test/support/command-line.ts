@@ -73,6 +73,7 @@ export async function startCommand(args: readonly string[], options: CommandOpti
       HOME: home,
       TMPDIR: home,
       NO_COLOR: '1',
+      PGSLUICE_RETRY_TIME: '1s',
       ...options.env,
     },
     detached: true,

@@ -43,6 +43,9 @@ export interface EndpointRepository extends Repository {
 export const BUCKET = 'backups'
 const PREFIX = 'some/prefix'
 
+/** A test that breaks something does not wait for it to be mended. */
+const IMPATIENT = { PGSLUICE_RETRY_TIME: '1s' }
+
 /** An environment in which nothing of this machine's AWS configuration decides anything. */
 function awsEnvironment(url: string, endpoint: string): NodeJS.ProcessEnv {
   return {
@@ -58,6 +61,7 @@ function awsEnvironment(url: string, endpoint: string): NodeJS.ProcessEnv {
     AWS_ENDPOINT_URL: undefined,
     PGSLUICE_CONFIG: '/dev/null',
     PGSLUICE_REPOSITORY: url,
+    ...IMPATIENT,
   }
 }
 
@@ -95,7 +99,7 @@ export async function openDirectoryRepository(): Promise<Repository & { director
   return {
     url,
     directory,
-    env: { PGSLUICE_CONFIG: '/dev/null', PGSLUICE_REPOSITORY: url },
+    env: { PGSLUICE_CONFIG: '/dev/null', PGSLUICE_REPOSITORY: url, ...IMPATIENT },
     keys: () => Promise.resolve(filesBelow(directory)),
     get: (key) => Promise.resolve(readFileSync(path.join(directory, key))),
     [Symbol.asyncDispose]: () => {
@@ -127,6 +131,7 @@ export async function openRealRepository(endpoint: string): Promise<Repository> 
       AWS_REGION: 'us-east-1',
       PGSLUICE_CONFIG: '/dev/null',
       PGSLUICE_REPOSITORY: url,
+      ...IMPATIENT,
     },
     keys,
     get: async (key) => {
