@@ -67,9 +67,9 @@ function serverRows(server: StatusServer | undefined): string[][] {
       'last failed',
       lastFailed === undefined
         ? 'none'
-        : `${lastFailed}, ${formatTime(lastFailedTime)} (${failedCount} failures${archiver.isFailing ? ', failing now' : ''})`,
+        : `${lastFailed}, ${formatTime(lastFailedTime)} (${count(failedCount, 'failure')}${archiver.isFailing ? ', failing now' : ''})`,
     ],
-    ...(readyFiles === undefined ? [] : [['waiting', `${readyFiles} files for the archiver`]]),
+    ...(readyFiles === undefined ? [] : [['waiting', `${count(readyFiles, 'file')} for the archiver`]]),
   ]
 }
 
@@ -78,6 +78,10 @@ function lagRows(lag: StatusLag): string[][] {
   return [
     ['archived to', archivedLsn],
     ['behind', behind(lag)],
-    ['', `${segments} whole segments${segments === 0 ? '' : `, from ${next} on`}`],
+    ['', `${count(segments, 'whole segment')}${segments === 0 ? '' : `, from ${next} on`}`],
   ]
+}
+
+function count(number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? '' : 's'}`
 }

@@ -117,7 +117,8 @@ export async function takeFetched(place: string, name: string, path: string, sig
       await rename(segment, path)
       return true
     } catch (error) {
-      if (systemErrorCode(error) !== 'ENOENT') throw error
+      // what keeps it from being put there keeps every file from it, and is told by the one that is fetched instead
+      if (systemErrorCode(error) !== 'ENOENT') return false
     }
     if (!isComing || !isAlive(Number(pid))) return false
     await sleep(LOOK_MS, undefined, { signal })

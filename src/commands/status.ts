@@ -235,7 +235,10 @@ function lagProblems(lag: StatusLag, maxLagMs: number | undefined, maxSegments: 
     problems.push({ message: `the archive is ${much}, more than ${maxLagMs / 1000} s`, hint })
   }
   if (maxSegments !== undefined && segments > maxSegments)
-    problems.push({ message: `${segments} WAL segments are not in the archive, more than ${maxSegments}`, hint })
+    problems.push({
+      message: `whole WAL segments that are not in the archive: ${segments}, more than ${maxSegments}`,
+      hint,
+    })
   return problems
 }
 

@@ -22,6 +22,7 @@ import { findLocal, identify } from './wal-cluster.js'
 
 /** A standby is asked to be promoted between two calls, and waits for the one that runs. */
 const STANDBY_MS = 4000
+const SDK_ATTEMPTS = 3
 
 /** What a server in recovery adds. */
 export interface FetchAheadOptions {
@@ -48,18 +49,25 @@ export async function walFetch(
       hint: 'Expected what restore_command passes with %f.',
     })
   }
+  // a promotion asks for it, and must not depend on the store (writeTimeLineHistory() in timeline.c)
+  if (file.kind === 'history' && file.timeline === 1) throw absent(name, 'timeline 1 has no history')
   const path = resolve(destination)
   const isAhead = ahead !== undefined && settings.fetchAhead > 0 && file.kind === 'segment' && isRecovering()
   if (isAhead && (await takeFetched(ahead.place, name, path, context.signal))) return
   const local = await findLocal(settings)
-  const { storage } = await openToRead(settings)
+  // a few attempts of the SDK: what they fail for is told, and then tried again
+  const { storage } = await openToRead({ ...settings, maxAttempts: Math.min(settings.maxAttempts, SDK_ATTEMPTS) })
   try {
     const fetch = async (signal: AbortSignal): Promise<void> => {
       const cluster = await identify(storage, settings, local, signal)
       const ownTimeline = local && file.kind === 'history' ? await timelineOf(local) : undefined
       await fetchWalFile(storage, cluster, file, path, { ownTimeline, signal })
     }
-    await retry(fetch, patience(settings), context)
+    await retry(fetch, patience(settings, local), context)
+  } catch (error) {
+    if (isPromoting(local) && file.kind === 'history' && existsSync(`pg_wal/${name}`))
+      throw absent(name, `the archive cannot be asked (${reasonOf(error)}), and the server has that file`)
+    throw error
   } finally {
     storage.close()
   }
@@ -82,11 +90,24 @@ async function startAhead(
   }
 }
 
+function absent(name: string, why: string): ToolError {
+  return new ToolError('not-in-archive', `"${name}" is not in the archive: ${why}`)
+}
+
 /** A standby lives on, and PostgreSQL asks again by itself; without one, to give up ends recovery, and somebody must start it. */
-function patience({ retryTimeMs }: Settings): RetryOptions {
+function patience({ retryTimeMs }: Settings, local: LocalCluster | undefined): RetryOptions {
   // since the start of the process, which is part of the wait
-  if (existsSync('standby.signal')) return { forMs: STANDBY_MS - performance.now(), cutShort: true }
+  if (existsSync('standby.signal') || isPromoting(local))
+    return { forMs: STANDBY_MS - performance.now(), cutShort: true }
   return { forMs: retryTimeMs, cutShort: false }
+}
+
+/**
+ * Whether a server is on its way out of recovery: it has removed its signal file, and asks for the history of the timeline
+ * that it leaves. It has that one, and to fail now would end it in the middle of its promotion.
+ */
+function isPromoting(local: LocalCluster | undefined): boolean {
+  return local !== undefined && !isRecovering() && existsSync('postmaster.pid')
 }
 
 /** The timeline that recovery of this directory begins on: the backup's until it has begun, then that of its last checkpoint. */

@@ -4,7 +4,17 @@
  * of WAL, and Node.js has such codes for failures of its own, so the test is the server's own behaviour.
  */
 import assert from 'node:assert/strict'
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { readControlFile } from '#src/postgres/control-file.js'
@@ -31,6 +41,8 @@ const MAJORS = availableMajors()
 /** What a scenario can break. */
 interface Stage {
   repository: EndpointRepository
+  /** The data directory. */
+  target: string
   /** A copy of the installed package, which the restore_command names. */
   installed: string
   /** Keys of the segments that recovery needs, in order. */
@@ -127,6 +139,43 @@ const SCENARIOS: readonly Scenario[] = [
     says: /damaged|could not decompress/,
   },
   {
+    name: 'the next segment has a flipped bit (G3)',
+    sabotage: (stage) =>
+      damageThird(stage, (bytes) => {
+        const copy = Buffer.from(bytes)
+        copy.writeUInt8(copy.readUInt8(bytes.length >> 1) ^ 0x10, bytes.length >> 1)
+        return copy
+      }),
+    says: /damaged|could not decompress/,
+  },
+  {
+    name: 'the next segment is another one (G3)',
+    sabotage: ({ repository, segments }) =>
+      void repository.get(segments[3]!).then((bytes) => repository.set(segments[2]!, bytes)),
+    says: /is damaged: it holds "[0-9A-F]{24}"/,
+  },
+  {
+    name: 'the token has expired',
+    sabotage: (stage) => failEverything(stage, { status: 400, code: 'ExpiredToken' }),
+    says: /ExpiredToken|expired/,
+  },
+  {
+    name: 'the region is wrong',
+    sabotage: (stage) => failEverything(stage, { status: 400, code: 'AuthorizationHeaderMalformed' }),
+    says: /AuthorizationHeaderMalformed|region/,
+  },
+  {
+    name: 'the store takes requests and says nothing',
+    sabotage: (stage) => failEverything(stage, 'stall'),
+    env: { PGSLUICE_REQUEST_TIMEOUT: '1s' },
+    says: /timed? ?out|TimeoutError|did not/i,
+  },
+  {
+    name: 'nothing can be written where the server wants it, as on a full disk',
+    sabotage: ({ target }) => chmodSync(path.join(target, 'pg_wal'), 0o500),
+    says: /could not write ".*RECOVERYXLOG"/,
+  },
+  {
     name: 'the next segment is missing and later ones are there (G2)',
     sabotage: ({ repository, segments }) => repository.delete(segments[2]!),
     says: /is missing from the archive, and "[0-9A-F]{24}" is there/,
@@ -201,7 +250,7 @@ describe('a server in recovery', { concurrency: 2 }, () => {
     for (const [key, bytes] of objects) await repository.set(key, bytes)
     const needed = segmentsFrom(restored, objects)
     assert.ok(needed.length >= 4)
-    const stage: Stage = { repository, installed, segments: needed }
+    const stage: Stage = { repository, target, installed, segments: needed }
     let broken = scenario.sabotage === undefined
     repository.endpoint.fault({
       match: ({ key }) => {
@@ -230,6 +279,7 @@ describe('a server in recovery', { concurrency: 2 }, () => {
       assert.match(cluster.logText(), /FATAL: +could not restore file|FATAL.*restore_command/)
       assert.ok(broken)
     }
+    chmodSync(path.join(target, 'pg_wal'), 0o700)
     await assertInRecovery(target)
     repository.endpoint.clearFaults()
     for (const [key, bytes] of objects) await repository.set(key, bytes)
@@ -247,6 +297,61 @@ describe('a server in recovery', { concurrency: 2 }, () => {
   for (const scenario of [SCENARIOS[0]!, SCENARIOS[6]!, SCENARIOS[10]!]) {
     it(`of PostgreSQL ${MAJORS[0]!} stops without promoting when ${scenario.name}, too (G1)`, async () => {
       await play(MAJORS[0]!, scenario)
+    })
+  }
+})
+
+describe('a standby whose archive is out of reach', () => {
+  let workplace: Awaited<ReturnType<typeof openWorkplace>>
+  let repository: EndpointRepository
+  let restored: string
+
+  before(async () => {
+    workplace = await openWorkplace()
+    repository = await openEndpointRepository()
+    await using cluster = await startArchivingCluster(repository, { major: MAJORS.at(-1)!, walSegmentSizeMb: 1 })
+    await query(cluster, 'create table kept as select 1 as i')
+    await succeed(['backup'], repository, { cluster })
+    await archiveWal(cluster, repository)
+    restored = workplace.at('restored')
+    await succeed(['restore', '--standby', '--target-dir', restored], repository)
+  })
+  after(async () => {
+    await repository[Symbol.asyncDispose]()
+    workplace[Symbol.dispose]()
+  })
+
+  const outages: { name: string; action: Parameters<typeof repository.endpoint.fault>[0]['action']; says: RegExp }[] = [
+    {
+      name: 'the endpoint breaks all connections',
+      action: 'reset',
+      says: /could not read .*(ECONNRESET|socket hang up)/,
+    },
+    { name: 'the store says 403', action: { status: 403, code: 'AccessDenied' }, says: /AccessDenied|403/ },
+    { name: 'the store says nothing', action: 'stall', says: /the store did not answer within/ },
+  ]
+  for (const { name, action, says } of outages) {
+    it(`lives on when ${name}, and can be promoted meanwhile (G1)`, async () => {
+      const directory = workplace.at(`standby-${outages.findIndex((outage) => outage.name === name)}`)
+      assert.equal((await runAsServerUser('cp', ['-Rp', restored, directory])).exitCode, 0)
+      repository.endpoint.clearFaults()
+      const env = { ...repository.env, PGSLUICE_RETRY_TIME: '5min' }
+      await using standby = await startCluster({ major: MAJORS.at(-1)!, directory, env, start: false })
+      await standby.start({ wait: 'ready' })
+      repository.endpoint.fault({ match: ({ bucket }) => bucket === BUCKET, action })
+      const before = standby.logText().length
+      await standby.waitForLog(says, before)
+      await standby.waitForLog(says, standby.logText().length)
+      assert.ok(standby.pid !== undefined)
+      assert.deepEqual(await query(standby, 'select pg_is_in_recovery() as standby, i from kept'), [
+        { standby: true, i: 1 },
+      ])
+      assert.deepEqual(
+        await query(standby, 'select pg_promote(true, 60) as promoted'),
+        [{ promoted: true }],
+        standby.logText(),
+      )
+      await query(standby, 'insert into kept values (2)')
     })
   }
 })

@@ -161,7 +161,7 @@ for (const major of new Set([MAJORS[0]!, NEWEST])) {
       const { exitCode, answer } = await ask(stage, ['--max-segments', '2', '--max-lag', '1ms'])
       assert.equal(exitCode, 1)
       assert.match(messagesOf(answer), /^archiving fails: the last attempt, for "[0-9A-F]{24}", was at /)
-      assert.match(messagesOf(answer), /3 WAL segments are not in the archive, more than 2/)
+      assert.match(messagesOf(answer), /whole WAL segments that are not in the archive: 3, more than 2/)
       assert.match(messagesOf(answer), /the archive is [\d.]+ s behind, more than 0\.001 s/)
       const { lag, server } = answer
       assert.deepEqual([lag?.segments, lag?.next, lag?.isAtMost], [3, segments[0], false])
