@@ -58,19 +58,23 @@ export async function findPathGap(
       expected = lastNumber + 1n
       before = nameOf(timeline, lastNumber)
     }
-    if (leg.last !== undefined && expected <= leg.last) hole ??= { missing: nameOf(leg.timeline, expected), before }
+    if (expected <= (leg.last ?? leg.least)) hole ??= { missing: nameOf(leg.timeline, expected), before }
   }
   const last = legs.at(-1)
   if (!hole || !last) return undefined
   return gap ?? { ...hole, behind: nameOf(last.timeline, last.last ?? last.first), isBehindStored: false }
 }
 
+/** At the beginning of a segment: a timeline that begins right behind it needs nothing of the segment before (SizeOfXLogLongPHD). */
+const PAGE_HEADER = 40n
+
 /** Segments that are read from one timeline. */
 interface Leg {
   timeline: number
   first: bigint
-  /** Undefined: to the last that is stored. */
+  /** Undefined: to the last that is stored, and to `least` in any case. */
   last: bigint | undefined
+  least: bigint
   /** Timelines, newest first, that may give the first segment where this one has none. */
   instead: number[]
 }
@@ -91,8 +95,14 @@ function legsOf(path: readonly PathStep[], walSegmentSize: number, end: Lsn | un
     if (needed !== undefined && (last === undefined || needed < last)) last = needed
     if (last !== undefined && last < first) continue
     const needsOwn = last !== undefined && (end === undefined || end > from)
-    const older = path.slice(0, index).filter((step) => segmentNumberAt(step.from, walSegmentSize) <= first)
-    legs.push({ timeline, first, last, instead: needsOwn ? [] : older.map((step) => step.timeline).reverse() })
+    // what is needed of the segment at least; an older timeline has it only if it was left there or later
+    const reach = end !== undefined && end < from ? end : from
+    const older = path.slice(0, index).filter((step) => {
+      return segmentNumberAt(step.from, walSegmentSize) <= first && step.to !== undefined && step.to >= reach
+    })
+    // without what lies before the switch recovery ends on the older timeline, and is said to be on the newer
+    const least = index > 0 && reach % BigInt(walSegmentSize) > PAGE_HEADER ? first : first - 1n
+    legs.push({ timeline, first, last, least, instead: needsOwn ? [] : older.map((step) => step.timeline).reverse() })
   }
   return legs
 }

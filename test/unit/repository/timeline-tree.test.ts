@@ -390,10 +390,30 @@ const PATHS: readonly PathCase[] = [
     found: [segment(1, 3), ...segments(3, 4, 5)],
   },
   {
-    name: 'two switches in one segment, which an older has',
+    name: 'two switches in one segment: the oldest ends before the second, and recovery would be said to be on the newest',
     histories: { 3: `1@${at(4)} 2@${at(4, 0x400)}` },
     ...{ start: [1, at(3)], target: 3, stored: [...segments(1, 3, 4), partial(2, 4)] },
-    found: segments(1, 3, 4),
+    found: [segment(1, 3)],
+    gap: { missing: segment(3, 4), before: segment(1, 3), behind: segment(3, 4), isBehindStored: false },
+  },
+  {
+    name: 'two switches in one segment, which the timeline between has',
+    histories: { 3: `1@${at(4)} 2@${at(4, 0x400)}` },
+    ...{ start: [1, at(3)], target: 3, stored: [segment(1, 3), segment(2, 4)] },
+    found: [segment(1, 3), segment(2, 4)],
+  },
+  {
+    name: 'a promotion in the middle of a segment of which only a .partial is stored: what is in it would be lost',
+    histories: { 2: `1@${at(4, 0x400)}` },
+    ...{ start: [1, at(3)], target: 2, stored: [segment(1, 3), partial(1, 4)] },
+    found: [segment(1, 3)],
+    gap: { missing: segment(2, 4), before: segment(1, 3), behind: segment(2, 4), isBehindStored: false },
+  },
+  {
+    name: 'a promotion right behind the header of a segment, of which nothing is stored yet',
+    histories: { 2: `1@${at(4)}` },
+    ...{ start: [1, at(3)], target: 2, stored: [segment(1, 3)] },
+    found: [segment(1, 3)],
   },
   { name: 'nothing at all', start: [1, at(2)], target: 1, found: [] },
 ]
