@@ -45,7 +45,7 @@ async function attempts<T>(
   { report, signal }: CommandContext,
 ): Promise<T> {
   const both = AbortSignal.any([signal, timeUp])
-  let last: unknown
+  let last: ToolError | undefined
   let told = { reason: '', at: 0 }
   for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
     try {

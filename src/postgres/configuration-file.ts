@@ -28,7 +28,7 @@ export async function readConfiguration(
 ): Promise<[name: string, value: string][]> {
   const found: [string, string][] = []
   for (const line of text.split('\n')) {
-    const match = /^\s*([A-Za-z_][\w$.]*)\s*(?:=\s*|\s)\s*('(?:[^'\\]|''|\\.)*'|[^\s#']+)\s*(?:#.*)?$/.exec(
+    const match = /^\s*([A-Za-z_][\w$.]*)(?:\s*=\s*|\s+|(?='))('(?:[^'\\]|''|\\.)*'|[^\s#']+)\s*(?:#.*)?$/.exec(
       line.trimEnd(),
     )
     if (!match?.[1] || match[2] === undefined) continue

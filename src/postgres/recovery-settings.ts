@@ -63,6 +63,9 @@ const TARGETS = [
 /** The source's postgresql.conf may have them: they would run for the copy, and clean the archive of the source (R11). */
 const COMMANDS = ['archive_cleanup_command', 'recovery_end_command']
 
+/** The last version with promote_trigger_file: later ones do not start with it, empty or not (R11). */
+const LAST_MAJOR_WITH_TRIGGER_FILE = 15
+
 /** The oldest version whose recovery settings are ordinary settings and which this program supports (P10). */
 const FIRST_MAJOR = 13
 
@@ -93,6 +96,8 @@ export function recoverySettings(options: RecoveryOptions): Setting[] {
     { name: 'primary_conninfo', value: standby ? (primaryConninfo ?? '') : '' },
     { name: 'primary_slot_name', value: '' },
   ]
+  // a file of that name may be there, and would promote a standby as soon as it is up
+  if (options.majorVersion <= LAST_MAJOR_WITH_TRIGGER_FILE) settings.push({ name: 'promote_trigger_file', value: '' })
   if (isolated) settings.push(...isolatedSettings(isolated.sharedPreloadLibraries))
   else if (archiveMode === 'off') settings.push({ name: 'archive_mode', value: 'off' })
   return settings

@@ -28,6 +28,9 @@ export interface TargetOptions {
 /** The timeline that recovery follows. */
 export type TargetTimeline = number | 'latest' | 'current'
 
+/** The years 1 to 9999, in milliseconds since 1970. */
+const FIRST_INSTANT = Date.parse('0001-01-01T00:00:00Z')
+const LAST_INSTANT = Date.parse('9999-12-31T23:59:59Z')
 const POSTGRES_EPOCH = BigInt(Date.UTC(2000, 0, 1)) * 1000n
 
 const OPTIONS = {
@@ -93,7 +96,10 @@ function parseTime(text: string): bigint {
   if (Number.isNaN(at) || new Date(at).toISOString().slice(0, 19) !== local) throw refuse('there is no such instant')
   if (Number(minutes) > 59 || Math.abs(Number(hours)) > 15) throw refuse('there is no such offset')
   const offset = (Math.abs(Number(hours)) * 60 + Number(minutes)) * (hours.startsWith('-') ? -1 : 1)
-  return BigInt(at - offset * 60_000) * 1000n + BigInt(fraction.padEnd(6, '0')) - POSTGRES_EPOCH
+  const instant = at - offset * 60_000
+  // in UTC it may lie outside the years of four digits, which are all that can be written without BC or a longer year
+  if (instant < FIRST_INSTANT || instant > LAST_INSTANT) throw refuse('there is no such instant')
+  return BigInt(instant) * 1000n + BigInt(fraction.padEnd(6, '0')) - POSTGRES_EPOCH
 }
 
 function parseTargetLsn(text: string): Lsn {
@@ -168,8 +174,10 @@ function exclusive({ inclusive }: { inclusive: boolean }): string {
 /** `2026-11-22 18:45:01.123456+00`, which PostgreSQL reads whatever its TimeZone (I5). */
 export function formatTimestamp(microseconds: bigint): string {
   const whole = microseconds + POSTGRES_EPOCH
-  const text = new Date(Number(whole / 1000n)).toISOString().slice(0, 19).replace('T', ' ')
-  return `${text}.${String(whole % 1_000_000n).padStart(6, '0')}+00`
+  // towards the past, before 1970 too
+  const fraction = ((whole % 1_000_000n) + 1_000_000n) % 1_000_000n
+  const text = new Date(Number((whole - fraction) / 1000n)).toISOString().slice(0, 19).replace('T', ' ')
+  return `${text}.${String(fraction).padStart(6, '0')}+00`
 }
 
 /** A date as a TimestampTz. */

@@ -118,7 +118,8 @@ describe('push ahead', () => {
 
   interface Stale {
     name: string
-    sabotage: (segment: string) => Call | void
+    /** May return how the server calls from now on. */
+    sabotage: (segment: string) => unknown
     /** The repository that is meant now. */
     prefix?: string
   }
@@ -195,7 +196,7 @@ describe('push ahead', () => {
       assert.equal((await push(repository, segment)).asked, false)
       // gone, so that only a real push brings it back
       repository.delete(walKeyOf(files, segment))
-      const call = sabotage(segment) ?? {}
+      const call = (sabotage(segment) ?? {}) as Call
       if (call.env?.['AWS_ENDPOINT_URL_S3'] === '') call.env['AWS_ENDPOINT_URL_S3'] = `${repository.endpoint.url}/`
       if (call.cwd !== undefined) await giveToServerUser(call.cwd)
       await giveToServerUser(files.path(''))

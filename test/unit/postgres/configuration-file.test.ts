@@ -20,6 +20,8 @@ const LINES: readonly [line: string, found: [string, string] | undefined][] = [
   [String.raw`name = 'a\'b\\c\n\101'`, ['name', "a'b\\c\nA"]],
   ["cron.database_name = 'x'", ['cron.database_name', 'x']],
   ["name = ''", ['name', '']],
+  ["work_mem'4MB'", ['work_mem', '4MB']],
+  ['work_mem4MB', undefined],
   ['#work_mem = 4MB', undefined],
   ['', undefined],
   ["name = 'not closed", undefined],

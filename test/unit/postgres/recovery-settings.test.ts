@@ -26,6 +26,21 @@ test('recoverySettings() overrides all targets and names timeline, inclusive and
   assert.ok(!settings.has('promote_trigger_file'))
 })
 
+test('recoverySettings() empties promote_trigger_file where it exists, and leaves it out where it is fatal (R11)', () => {
+  for (const [majorVersion, values] of [
+    [13, ['']],
+    [15, ['']],
+    [16, []],
+    [18, []],
+  ] as const) {
+    const found = recoverySettings({ ...base, majorVersion }).filter(({ name }) => name === 'promote_trigger_file')
+    assert.deepEqual(
+      found.map(({ value }) => value),
+      values,
+    )
+  }
+})
+
 const TARGETS: { target: RecoveryOptions['target']; name: string; value: string; inclusive: string }[] = [
   { target: { kind: 'immediate' }, name: '', value: 'immediate', inclusive: 'on' },
   {

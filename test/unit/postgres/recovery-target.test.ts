@@ -29,6 +29,8 @@ describe('a recovery target', () => {
     ['2026-11-22 18:45:01-03:30', '2026-11-22 22:15:01.000000+00'],
     ['2024-02-29 00:00:00-00', '2024-02-29 00:00:00.000000+00'],
     ['1999-12-31 23:59:59.999999+00', '1999-12-31 23:59:59.999999+00'],
+    ['1969-12-31 23:59:59.5+00', '1969-12-31 23:59:59.500000+00'],
+    ['9999-12-31 23:59:59+00', '9999-12-31 23:59:59.000000+00'],
     ['2026-01-01 00:30+01', '2025-12-31 23:30:00.000000+00'],
   ]
   for (const [text, instant] of times) {
@@ -71,6 +73,8 @@ describe('a recovery target', () => {
     { options: { targetTime: '2026-02-30 12:00Z' }, says: /no such instant/ },
     { options: { targetTime: '2026-13-01 12:00Z' }, says: /no such instant/ },
     { options: { targetTime: '2026-11-22 24:00Z' }, says: /no such instant/ },
+    { options: { targetTime: '9999-12-31 23:59-01' }, says: /no such instant/ },
+    { options: { targetTime: '0001-01-01 00:00+01' }, says: /no such instant/ },
     { options: { targetTime: '2026-11-22 12:00+20' }, says: /no such offset/ },
     { options: { targetTime: '2026-11-22 12:00:00.1234567Z' }, says: /expected a date/ },
     { options: { targetLsn: '16-B374D848' }, says: /"16-B374D848" for --target-lsn: expected an LSN/ },
