@@ -36,7 +36,13 @@ export async function renderConfiguration(current: string): Promise<string> {
 
 function commandsBelow(command: Command, above: readonly string[]): { command: Command; words: string[] }[] {
   const words = [...above, command.name()]
-  return [{ command, words }, ...command.commands.flatMap((child) => commandsBelow(child, words))]
+  return [
+    { command, words },
+    ...command
+      .createHelp()
+      .visibleCommands(command)
+      .flatMap((child) => commandsBelow(child, words)),
+  ]
 }
 
 /** With what the commands add at the end, which helpInformation() leaves out. */
