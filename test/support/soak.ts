@@ -6,6 +6,8 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
+import { parseWalFileName } from '#src/postgres/wal-segment.js'
+import { walKey } from '#src/repository/layout.js'
 import { zstdContents } from './wal-contents.js'
 import { FRONT } from './command-line.js'
 import { startLedger, verifyLedger, type Acknowledged, type Ledger } from './ledger.js'
@@ -152,7 +154,11 @@ async function checkArchive(repository: EndpointRepository, directories: readonl
     const wal = path.join(directory, 'pg_wal')
     for (const status of readdirSync(path.join(wal, 'archive_status'))) {
       const name = status.replace(/\.(done|ready)$/, '')
-      if (existsSync(path.join(wal, name))) archived.set(name, sha256(readFileSync(path.join(wal, name))))
+      if (!existsSync(path.join(wal, name))) continue
+      const hash = sha256(readFileSync(path.join(wal, name)))
+      // what the second server has of the first one's files came out of the archive
+      assert.equal(hash, archived.get(name) ?? hash, `two servers have other content in "${name}"`)
+      archived.set(name, hash)
     }
   }
   const keys = (await repository.keys()).filter((key) => key.includes('/wal/'))
@@ -161,6 +167,7 @@ async function checkArchive(repository: EndpointRepository, directories: readonl
   for (const [name, hash] of archived) {
     const key = stored.get(name)
     assert.ok(key !== undefined, `"${name}" is not in the archive`)
+    assert.equal(key, walKey(key.slice(0, key.indexOf('/')), parseWalFileName(name)!))
     assert.equal(sha256(zstdContents(await repository.get(key))), hash, `"${name}" has other content`)
   }
   assert.deepEqual([...stored.keys()].filter((name) => !archived.has(name)).sort(), [], 'nobody has archived these')
