@@ -148,6 +148,8 @@ it('a pg_wal that is a symbolic link comes back as a directory, without the WAL 
   assert.deepEqual(
     readdirSync(path.join(target, 'pg_wal')).sort(),
     readdirSync(moved)
+      // notes of what was pushed ahead speak for the source alone (A10)
+      .filter((name) => name !== 'pgsluice')
       .filter((n) => !/^0/.test(n))
       .sort(),
   )
