@@ -1,5 +1,5 @@
 /** Where recovery may end, for people: after a fork there is more than one place (format rule 9). */
-import colors from 'picocolors'
+import { colors } from './colors.js'
 import type { ListedHead } from '../commands/wal-list.js'
 import { formatTime } from './format.js'
 

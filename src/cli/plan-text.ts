@@ -1,5 +1,5 @@
 /** A recovery plan for people. */
-import colors from 'picocolors'
+import { colors } from './colors.js'
 import type { PlanAnswer, ReachablePlan } from '../commands/plan.js'
 import { formatBytes, formatSeconds, formatTime } from './format.js'
 import { table } from './table.js'

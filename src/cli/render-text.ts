@@ -1,5 +1,5 @@
 /** Events for people, on stderr: one moving line on a terminal, a plain line every ten seconds elsewhere. */
-import colors from 'picocolors'
+import { messageColors as colors } from './colors.js'
 import type { Report, ReportEvent } from '../report.js'
 import { formatBytes, formatSeconds } from './format.js'
 

@@ -1,5 +1,5 @@
 /** A status for people and for monitoring: the first line says all, the rest why. */
-import colors from 'picocolors'
+import { colors } from './colors.js'
 import type { Status, StatusLag } from '../commands/status.js'
 import type { StatusServer } from '../commands/status-server.js'
 import { formatBytes, formatSeconds, formatTime } from './format.js'

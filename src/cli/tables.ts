@@ -1,5 +1,5 @@
 /** Results for people, on stdout. */
-import colors from 'picocolors'
+import { colors } from './colors.js'
 import type { Finding } from '../commands/check.js'
 import type { ClusterBackups } from '../commands/list.js'
 import type { ShownBackup } from '../commands/show.js'

@@ -1,5 +1,5 @@
 /** The WAL archive for people, on stdout: a table a timeline, what the backups need, and where recovery may end. */
-import colors from 'picocolors'
+import { colors } from './colors.js'
 import type { BackupWal, ClusterWal, ListedTimeline } from '../commands/wal-list.js'
 import { formatBytes, formatTime } from './format.js'
 import { table } from './table.js'

@@ -288,6 +288,9 @@ describe('a server whose archive was out of reach', () => {
     assert.ok(waiting >= 30)
     repository.endpoint.clearFaults()
     repository.endpoint.requests.length = 0
+    // after three failures the archiver rests for a minute, unless a new segment wakes it
+    await query(cluster, 'create table last as select 1 as i')
+    await query(cluster, 'select pg_switch_wal()')
     await waitUntil('all to be archived', () => readdirSync(status).every((name) => !name.endsWith('.ready')))
     const runs = repository.endpoint.requests.filter(
       ({ method, key }) => method === 'GET' && key.endsWith('cluster.json'),

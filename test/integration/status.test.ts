@@ -174,6 +174,8 @@ for (const major of new Set([MAJORS[0]!, NEWEST])) {
 
       await query(cluster, 'alter system reset archive_command')
       await query(cluster, 'select pg_reload_conf()')
+      // after three failures the archiver rests for a minute, unless a new segment wakes it
+      await fillSegment(cluster)
       await waitUntil('the archive to be complete', async () => {
         const again = await ask(stage, ['--max-segments', '0'])
         return again.exitCode === 0

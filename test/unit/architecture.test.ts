@@ -45,7 +45,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 const ONLY_IN: Record<string, RegExp> = {
   commander: /^cli\//,
   'cli-table3': /^cli\//,
-  picocolors: /^cli\//,
+  picocolors: /^cli\/colors\.ts$/,
   valibot: /^config\//,
   yaml: /^config\//,
   pg: /^postgres\/session\//,

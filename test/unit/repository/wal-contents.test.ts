@@ -79,26 +79,18 @@ describe('readSegment()', () => {
         says: /is damaged: it has 500000 bytes instead of 1048576/,
       },
       {
-        name: 'too many bytes',
+        name: 'a segment of two',
         sabotage: (storage, directory) => storeWal(storage, directory, NAME, Buffer.concat([segment(), segment()])),
+        says: /is damaged: it has 2097152 bytes instead of 1048576/,
+      },
+      {
+        name: 'more bytes than its head says',
+        sabotage: (storage, directory) => giveBody(storage, directory, Buffer.concat([segment(), segment()])),
         says: /is damaged: its content is not what its head says/,
       },
       {
         name: 'contents of another head',
-        sabotage: async (storage, directory) => {
-          const bytes = segment()
-          bytes.fill(1, 200_000)
-          await storeWal(storage, directory, OTHER, bytes)
-          await storeWal(storage, directory, NAME, segment())
-          const pieces: Buffer[] = []
-          for (const name of [NAME, OTHER]) {
-            const object: Buffer[] = []
-            for await (const piece of await storage.get(key(name))) object.push(piece as Buffer)
-            pieces.push(Buffer.concat(object))
-          }
-          const [head, body] = pieces.map((object) => 8 + object.readUInt32LE(4))
-          await storage.put(key(NAME), Buffer.concat([pieces[0]!.subarray(0, head), pieces[1]!.subarray(body)]))
-        },
+        sabotage: (storage, directory) => giveBody(storage, directory, segment().fill(1, 200_000)),
         says: /is damaged: its content is not what its head says/,
       },
     ]
@@ -115,3 +107,17 @@ describe('readSegment()', () => {
     })
   }
 })
+
+/** Stores the segment with its own head, and the body of another file. */
+async function giveBody(storage: Storage, directory: string, contents: Buffer): Promise<void> {
+  await storeWal(storage, directory, OTHER, contents)
+  await storeWal(storage, directory, NAME, segment())
+  const pieces: Buffer[] = []
+  for (const name of [NAME, OTHER]) {
+    const object: Buffer[] = []
+    for await (const piece of await storage.get(key(name))) object.push(piece as Buffer)
+    pieces.push(Buffer.concat(object))
+  }
+  const [head, body] = pieces.map((object) => 8 + object.readUInt32LE(4))
+  await storage.put(key(NAME), Buffer.concat([pieces[0]!.subarray(0, head), pieces[1]!.subarray(body)]))
+}
