@@ -1,0 +1,111 @@
+/** Finds the tools that are on this machine, and says why others are not measured. */
+import { accessSync, constants, existsSync } from 'node:fs'
+import path from 'node:path'
+import { findOracles } from '../../test/support/oracles.js'
+import { runAsServerUser } from '../../test/support/server-user.js'
+import { barman } from './tool-barman.js'
+import { newestMajorOf, pgbackrest } from './tool-pgbackrest.js'
+import { pgBasebackup, tarPipe } from './tool-plain.js'
+import { pgsluice } from './tool-pgsluice.js'
+import { walG } from './tool-wal-g.js'
+import type { BenchOptions } from './options.js'
+import type { Tool } from './tool.js'
+import type { ClientPrograms } from './tool-plain.js'
+
+/** What is there, in the order of the table, and what is not. */
+export interface FoundTools {
+  tools: Tool[]
+  absent: { tool: string; reason: string }[]
+}
+
+/** The memory of the second pgsluice, the small one. */
+const SMALL_MEMORY = '128MiB'
+/** Looks for all of them. Rejects when one that was named does not run. */
+export async function findTools(options: BenchOptions, pgsluiceVersion: string): Promise<FoundTools> {
+  const others: Tool[] = []
+  const absent: FoundTools['absent'] = []
+  const look = async (
+    name: string,
+    program: string | undefined,
+    make: (program: string, version: string) => Tool | string,
+  ): Promise<void> => {
+    if (program === undefined) {
+      absent.push({ tool: name, reason: 'it is not installed here' })
+      return
+    }
+    const tool = make(program, await versionOf(program, name === 'pgBackRest' ? 'version' : '--version'))
+    if (typeof tool === 'string') absent.push({ tool: name, reason: tool })
+    else others.push(tool)
+  }
+  const { major } = options
+  await look('pgBackRest', options.pgbackrest ?? onPath('pgbackrest'), (program, version) =>
+    newestMajorOf(version) < major ? `${version} does not know PostgreSQL ${major}` : pgbackrest({ program, version }),
+  )
+  await look('WAL-G', options.walG ?? onPath('wal-g'), (program, version) => walG({ program, version }))
+  const barmanBackup =
+    options.barman === undefined ? onPath('barman-cloud-backup') : path.join(options.barman, 'barman-cloud-backup')
+  await look('barman-cloud', barmanBackup, (program, version) => barman({ directory: path.dirname(program), version }))
+  const programs = clientPrograms(major)
+  await look('tar | zstd | aws s3 cp', programs && (options.aws ?? onPath('aws')), (aws, version) =>
+    programs === undefined ? 'psql is not installed here' : tarPipe({ aws, version, programs, major }),
+  )
+  await look('pg_basebackup', programs?.pgBasebackup, (_program, version) => {
+    if (programs === undefined) return 'it is not installed here'
+    return major < 15 ? 'it compresses with zstd from 15 on' : pgBasebackup({ version, programs })
+  })
+  const ours = [
+    pgsluice({ version: pgsluiceVersion, transport: 'http' }),
+    pgsluice({ version: pgsluiceVersion, transport: 'http', memory: SMALL_MEMORY }),
+    ...(others.some(({ transport }) => transport === 'https')
+      ? [pgsluice({ version: pgsluiceVersion, transport: 'https' })]
+      : []),
+  ]
+  const tools = [...ours, ...others]
+  const { tools: wanted } = options
+  return {
+    tools: wanted === undefined ? tools : tools.filter(({ name }) => wanted.some((one) => name.startsWith(one))),
+    absent,
+  }
+}
+
+/** The programs of the same major: those of the tests, or Debian's. */
+function clientPrograms(major: number): ClientPrograms | undefined {
+  const oracles = findOracles(major)
+  if (oracles !== undefined) {
+    const psql = oracles.program('psql')
+    const libraries = path.join(path.dirname(psql), '../lib')
+    return { psql, pgBasebackup: oracles.program('pg_basebackup'), libraries }
+  }
+  const directory = `/usr/lib/postgresql/${major}/bin`
+  if (!existsSync(path.join(directory, 'pg_basebackup'))) return undefined
+  const inDirectory = (name: string): string => path.join(directory, name)
+  return { psql: inDirectory('psql'), pgBasebackup: inDirectory('pg_basebackup'), libraries: undefined }
+}
+
+/** The first program of that name that the servers' user may run, since the tools run as that user. */
+export function onPath(name: string): string | undefined {
+  return (process.env['PATH'] ?? '')
+    .split(path.delimiter)
+    .map((directory) => path.join(directory, name))
+    .find((file) => {
+      try {
+        accessSync(file, constants.X_OK)
+        return true
+      } catch {
+        return false
+      }
+    })
+}
+
+async function versionOf(program: string, argument: string): Promise<string> {
+  const libraries = path.join(path.dirname(program), '../lib')
+  const env = { LD_LIBRARY_PATH: libraries }
+  const { exitCode, stdout, stderr } = await runAsServerUser(program, [argument], { env }).catch((error: unknown) => ({
+    exitCode: 126,
+    stdout: '',
+    stderr: String(error),
+  }))
+  const version = /v?\d+\.\d+(\.\d+)?/.exec(`${stdout}${stderr}`)?.[0]
+  if (exitCode === 0 && version !== undefined) return version.replace('v', '')
+  throw new Error(`"${program}" does not run as the user of the servers: ${stderr.trim()}`)
+}

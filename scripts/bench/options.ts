@@ -1,0 +1,110 @@
+/** The command line of the bench. */
+import { parseArgs } from 'node:util'
+import { parseSize } from '#src/config/quantities.js'
+
+/** What was asked for. */
+export interface BenchOptions {
+  size: number
+  major: number
+  rounds: number
+  jobs: number
+  phases: ReadonlySet<Phase>
+  segments: number
+  tools: readonly string[] | undefined
+  versitygw: string | undefined
+  endpoint: string | undefined
+  bucket: string
+  pgbackrest: string | undefined
+  walG: string | undefined
+  barman: string | undefined
+  aws: string | undefined
+  out: string
+  render: string | undefined
+  help: boolean
+}
+
+/** What can be measured by itself. */
+export type Phase = (typeof PHASES)[number]
+
+export const USAGE = `usage: npm run bench -- [options]
+
+  --size SIZE         of the cluster (default 4GB)
+  --major N           of PostgreSQL (default 15, the newest that Debian's pgBackRest knows)
+  --rounds N          (default 3)
+  --jobs N            parallelism of every tool (default 2)
+  --only LIST         of backup,wal,sink (default backup,wal); backup is with restore
+  --sink              everything, and backups into a bucket that costs nothing
+  --segments N        WAL segments of the large push (default 100)
+  --tools LIST        only tools whose names begin so, such as pgsluice,WAL-G
+  --versitygw PATH    the S3 server (default: versitygw of PATH)
+  --endpoint URL      another S3 server, with the keys of the AWS environment and --bucket
+  --bucket NAME       a bucket that is there (default bench)
+  --pgbackrest PATH   (default: pgbackrest of PATH)
+  --wal-g PATH        (default: wal-g of PATH)
+  --barman DIRECTORY  where barman-cloud-backup is (default: that of PATH)
+  --aws PATH          (default: aws of PATH)
+  --out PATH          results are PATH.json and PATH.md (default build/benchmark-results)
+  --render PATH       makes PATH.md from PATH.json once more, and nothing else
+  --help
+`
+const PHASES = ['backup', 'wal', 'sink'] as const
+/** Throws with a sentence for the user where something is wrong. */
+export function parseOptions(args: readonly string[]): BenchOptions {
+  const text = { type: 'string' } as const
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      size: text,
+      major: text,
+      rounds: text,
+      jobs: text,
+      only: text,
+      sink: { type: 'boolean' },
+      segments: text,
+      tools: text,
+      versitygw: text,
+      endpoint: text,
+      bucket: text,
+      pgbackrest: text,
+      'wal-g': text,
+      barman: text,
+      aws: text,
+      out: text,
+      render: text,
+      help: { type: 'boolean' },
+    },
+  })
+  const size = parseSize(values.size ?? '4GB')
+  if (size === undefined) throw new Error(`--size "${values.size ?? ''}" is no size such as 4GB`)
+  const names = (values.only ?? 'backup,wal').split(',')
+  const phases = new Set<Phase>(values.sink === true ? PHASES : [])
+  for (const name of names) {
+    const phase = PHASES.find((one) => one === name)
+    if (phase === undefined) throw new Error(`--only "${name}" is none of ${PHASES.join(', ')}`)
+    phases.add(phase)
+  }
+  return {
+    size,
+    major: whole('major', values.major ?? '15'),
+    rounds: whole('rounds', values.rounds ?? '3'),
+    jobs: whole('jobs', values.jobs ?? '2'),
+    phases,
+    segments: whole('segments', values.segments ?? '100'),
+    tools: values.tools?.split(','),
+    versitygw: values.versitygw,
+    endpoint: values.endpoint,
+    bucket: values.bucket ?? 'bench',
+    pgbackrest: values.pgbackrest,
+    walG: values['wal-g'],
+    barman: values.barman,
+    aws: values.aws,
+    out: values.out ?? 'build/benchmark-results',
+    render: values.render,
+    help: values.help ?? false,
+  }
+}
+
+function whole(name: string, text: string): number {
+  if (!/^[1-9]\d*$/.test(text)) throw new Error(`--${name} "${text}" is no whole number from 1`)
+  return Number(text)
+}

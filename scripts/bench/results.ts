@@ -1,0 +1,88 @@
+/** The JSON that the bench writes: every single run, and where it was made. */
+
+/** What is measured. */
+export type Subject = 'backup' | 'restore' | 'sink backup' | WalSubject
+/** A way of moving WAL: how many segments, and whether the tool may work ahead of the request. */
+export type WalSubject = `wal ${'push' | 'fetch'}, ${string}`
+
+/** What measure-tree.py writes; seconds and KiB. */
+export interface TreeUsage {
+  wall: number
+  /** How long processes left in the background went on afterwards. */
+  background: number
+  killedInBackground: boolean
+  user: number
+  system: number
+  peakRssKiB: number
+  peakPssKiB: number
+  peakLargestKiB: number
+  peakProcesses: number
+}
+
+/** One run of one tool. */
+export interface Run extends TreeUsage {
+  tool: string
+  subject: Subject
+  /** From 1. */
+  round: number
+  /** Its place among the runs of this round, from 1. */
+  turn: number
+  /** CPU seconds of the S3 server meanwhile; unknown where it is not ours. */
+  storeCpu: number | undefined
+  /** CPU seconds of PostgreSQL meanwhile, with the archive_command that it ran. */
+  serverCpu: number | undefined
+  /** Seconds that `sync` took afterwards: what the tool left to be written. */
+  flush: number | undefined
+  /** Bytes in the bucket (or in the local file) of this run. */
+  storedBytes: number | undefined
+  /** Milliseconds of each call, of WAL. */
+  calls?: number[]
+}
+
+/** A run that did not end well. */
+export interface Failure {
+  tool: string
+  subject: string
+  round: number
+  reason: string
+}
+
+/** What a tool is, as the table needs it. */
+export interface ToolFacts {
+  name: string
+  version: string
+  isOurs: boolean
+  transport: string
+  usesBucket: boolean
+  compression: string
+  remark: string | undefined
+}
+
+/** A restored cluster that was started and compared with its source. */
+export interface Proof {
+  tool: string
+  tables: number
+  rows: number
+  ledgerEntries: number
+}
+
+/** All of it. */
+export interface Results {
+  /** The command that made them. */
+  command: string
+  /** RFC 3339 */
+  date: string
+  machine: { kernel: string; cpu: string; cores: number; memoryBytes: number; node: string; loadBefore: number }
+  postgresql: string
+  clusterBytes: number
+  contents: string
+  rounds: number
+  jobs: number
+  store: string
+  caches: string
+  tools: ToolFacts[]
+  absent: { tool: string; reason: string }[]
+  runs: Run[]
+  proofs: Proof[]
+  failures: Failure[]
+}
