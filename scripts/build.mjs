@@ -1,5 +1,6 @@
 /**
- * Builds dist/ from src/: the JavaScript and its types, the WebAssembly page checksum kernel, the shell front.
+ * Builds dist/ from src/: the JavaScript and its types, the bundle of the AWS SDK, the WebAssembly page checksum kernel,
+ * the shell front.
  *
  * Plain JavaScript, because `npm ci` runs it as `prepare` before anything is compiled. Outputs are replaced one by one
  * and never removed wholesale: a program or test that is running from dist/ goes on. What is removed is only what has no
@@ -30,6 +31,7 @@ await removeOrphans()
 await compileKernel()
 await copyExecutable('src/cli/pgsluice-wal', 'dist/pgsluice-wal')
 run('node_modules/typescript/bin/tsc', '--project', 'tsconfig.json')
+await (await import('./bundle-sdk.mjs')).bundleSdk()
 await chmod('dist/main.js', 0o755)
 
 /** Removes compiled files whose source is gone. */
@@ -39,7 +41,7 @@ async function removeOrphans() {
     if (!entry.isFile()) continue
     // parentPath is new in Node 20.12; `path` was its name before and is gone from Node 24.
     const path = join(entry.parentPath ?? entry.path, entry.name)
-    const match = /^dist\/(.+?)(\.d\.ts|\.js)(\.map)?$/.exec(path)
+    const match = /^dist\/(?!storage\/sdk\/)(.+?)(\.d\.ts|\.js)(\.map)?$/.exec(path)
     if (match !== null && !existsSync(`src/${match[1]}.ts`)) await rm(path, { force: true })
   }
 }

@@ -4,7 +4,7 @@
  * Nothing here knows a provider by name. What differs between stores is either said by the user (endpoint, region,
  * path style) or was probed before (abilities).
  */
-import { S3Client } from '@aws-sdk/client-s3'
+import { S3Client } from './s3-sdk.js'
 import type { S3ClientConfig } from '@aws-sdk/client-s3'
 import { ToolError } from '../errors.js'
 import type { StorageOptions } from './storage-options.js'

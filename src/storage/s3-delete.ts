@@ -3,7 +3,7 @@
  *
  * A 200 answer to DeleteObjects can still say of single keys that they could not be deleted.
  */
-import { DeleteObjectCommand, DeleteObjectsCommand } from '@aws-sdk/client-s3'
+import { DeleteObjectCommand, DeleteObjectsCommand } from './s3-sdk.js'
 import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ToolError } from '../errors.js'

@@ -3,7 +3,7 @@
  *
  * Also the only place that decides which answer means absence (G2) and which means "taken" (format rule 1).
  */
-import { S3ServiceException } from '@aws-sdk/client-s3'
+import { S3ServiceException } from './s3-sdk.js'
 import { NotFoundError, ToolError, reasonOf, systemErrorCode } from '../errors.js'
 
 /** What was being done when the error came. */

@@ -9,7 +9,7 @@ import {
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
   UploadPartCommand,
-} from '@aws-sdk/client-s3'
+} from './s3-sdk.js'
 import type { CompletedPart } from '@aws-sdk/client-s3'
 import { ExistsError, ToolError, reasonOf } from '../errors.js'
 import { checksumOf, objectOf, sendOptions } from './s3-access.js'

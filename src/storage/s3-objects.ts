@@ -1,5 +1,5 @@
 /** The two requests about a single whole object that puts are made of: PutObject, create-only where asked, and HEAD. */
-import { HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
+import { HeadObjectCommand, PutObjectCommand } from './s3-sdk.js'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ExistsError } from '../errors.js'
 import { checksumOf, objectOf, sendOptions } from './s3-access.js'

@@ -6,12 +6,11 @@
  */
 import type { CompletedPart } from '@aws-sdk/client-s3'
 import { abortable } from './abortable.js'
-import { SINGLE_PUT_BYTES, partSizeFor } from './s3-access.js'
+import { SINGLE_PUT_BYTES, partSizeFor, tooLong } from './s3-access.js'
 import type { S3Access } from './s3-access.js'
 import { abortMultipart, completeUpload, createUpload, sendPart, withAbortFailure } from './s3-multipart.js'
 import type { BegunUpload } from './s3-multipart.js'
 import { putObject } from './s3-objects.js'
-import { tooLong } from './s3-upload.js'
 import type { PartSource, PutOptions, StoredObject } from './storage.js'
 
 /** Options of {@link uploadParts}. */

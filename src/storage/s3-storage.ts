@@ -4,7 +4,7 @@
  * Each method is one kind of request; what makes them hard lives beside: uploads in s3-upload.ts and s3-part-upload.ts,
  * broken downloads in resuming-read.ts, errors in s3-errors.ts.
  */
-import { GetObjectCommand, ListMultipartUploadsCommand, ListObjectsV2Command } from '@aws-sdk/client-s3'
+import { GetObjectCommand, ListMultipartUploadsCommand, ListObjectsV2Command } from './s3-sdk.js'
 import type { GetObjectCommandOutput } from '@aws-sdk/client-s3'
 import { Readable } from 'node:stream'
 import { ToolError } from '../errors.js'
@@ -20,7 +20,6 @@ import { getFailure, isPreconditionFailed, isTransient, responseHeader, s3Failur
 import { abortMultipart } from './s3-multipart.js'
 import { headObject, putObject } from './s3-objects.js'
 import { PartBuffers, uploadParts } from './s3-part-upload.js'
-import { uploadStream } from './s3-upload.js'
 import type { UnfinishedUpload, UploadHolder } from './stale-uploads.js'
 import type { StorageOptions } from './storage-options.js'
 import type { GetOptions, PartSource, PutOptions, Storage, StoredObject } from './storage.js'
@@ -56,7 +55,12 @@ export class S3Storage implements Storage, UploadHolder, ProbedStorage {
 
   async put(key: string, body: Uint8Array | Readable | PartSource, options: PutOptions = {}): Promise<StoredObject> {
     const access = this.#access
-    if (body instanceof Readable) return uploadStream(access, key, body, options)
+    if (body instanceof Readable) {
+      // a WAL command stores no stream, and saves 50 ms of loading; a body that fails meanwhile says so when it is read
+      body.on('error', () => undefined)
+      const { uploadStream } = await import('./s3-upload.js')
+      return uploadStream(access, key, body, options)
+    }
     const { ifAbsent = false, signal } = options
     if (!(body instanceof Uint8Array)) {
       const { maxSize } = options

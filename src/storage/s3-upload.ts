@@ -11,12 +11,12 @@ import {
   CreateMultipartUploadCommand,
   PutObjectCommand,
   UploadPartCommand,
-} from '@aws-sdk/client-s3'
+} from './s3-sdk.js'
 import type { S3Client } from '@aws-sdk/client-s3'
-import { Upload } from '@aws-sdk/lib-storage'
+import { Upload } from './s3-sdk-upload.js'
 import { Readable } from 'node:stream'
 import { ToolError } from '../errors.js'
-import { SINGLE_PUT_BYTES, objectOf, partSizeFor } from './s3-access.js'
+import { SINGLE_PUT_BYTES, objectOf, partSizeFor, tooLong } from './s3-access.js'
 import type { S3Access } from './s3-access.js'
 import { abortMultipart, completeUpload, createUpload, sendPart, withAbortFailure } from './s3-multipart.js'
 import type { BegunUpload } from './s3-multipart.js'
@@ -160,9 +160,4 @@ class StreamUpload {
     }
     throw new Error('lib-storage sent a request that was not expected')
   }
-}
-
-/** The bound decided the part size, so a longer body could run out of part numbers after hours (O2). */
-export function tooLong(key: string, maxSize: number): ToolError {
-  return new ToolError('storage', `could not write "${key}": its body is longer than the ${maxSize} bytes announced`)
 }

@@ -49,8 +49,9 @@ const ONLY_IN: Record<string, RegExp> = {
   valibot: /^config\//,
   yaml: /^config\//,
   pg: /^postgres\/session\//,
-  '@aws-sdk/client-s3': /^storage\/(s3-[^/]+|stale-uploads|inspect)\.ts$/,
-  '@aws-sdk/lib-storage': /^storage\/s3-[^/]+\.ts$/,
+  // Values come through s3-sdk.ts, which the build bundles; types from the package.
+  '@aws-sdk/client-s3': /^storage\/s3-[^/]+\.ts$/,
+  '@aws-sdk/lib-storage': /^storage\/s3-sdk-upload\.ts$/,
   '@node-rs/crc32': /^postgres\/checksum\.ts$/,
   'tar-stream': /^streams\//,
   'zstd-napi': /^streams\//,

@@ -1,0 +1,73 @@
+/**
+ * Bundles what pgsluice uses of the AWS SDK, from the compiled dist/storage/s3-sdk.js and s3-sdk-upload.js into the same
+ * files. Loading the packages whole takes twice the time and memory of the bundle, and PostgreSQL starts us once a WAL
+ * segment; each worker thread loads it, too.
+ *
+ * Credential providers stay chunks of their own, loaded when they are needed (dist/storage/sdk/). The licences of all that
+ * is in the bundle are written beside them.
+ */
+import { readdirSync, readFileSync } from 'node:fs'
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { build } from 'esbuild'
+
+const ENTRIES = ['dist/storage/s3-sdk.js', 'dist/storage/s3-sdk-upload.js']
+const CHUNKS = 'dist/storage/sdk'
+
+/** Replaces the entries one by one, each in one step: a program that is running from dist/ goes on. */
+export async function bundleSdk() {
+  const { outputFiles, metafile } = await build({
+    entryPoints: ENTRIES,
+    outdir: 'dist/storage',
+    chunkNames: 'sdk/[name]-[hash]',
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20.19',
+    // identifiers stay, for stacks that can be read
+    minifyWhitespace: true,
+    minifySyntax: true,
+    legalComments: 'none',
+    // some of the SDK's packages are CommonJS and call require
+    banner: { js: "import{createRequire}from'node:module';const require=createRequire(import.meta.url);" },
+    logLevel: 'warning',
+    metafile: true,
+    write: false,
+  })
+  await mkdir(CHUNKS, { recursive: true })
+  // chunks first: an entry must never name one that is not there
+  for (const { path, contents } of outputFiles.sort((a, b) => Number(isChunk(b.path)) - Number(isChunk(a.path)))) {
+    await replace(path, contents)
+    if (!isChunk(path)) await rm(`${path}.map`, { force: true })
+  }
+  await replace(join(CHUNKS, 'LICENSES.txt'), licenses(Object.keys(metafile.inputs)))
+  const kept = new Set([...outputFiles.map(({ path }) => path.slice(path.lastIndexOf('/') + 1)), 'LICENSES.txt'])
+  for (const name of await readdir(CHUNKS)) if (!kept.has(name)) await rm(join(CHUNKS, name))
+}
+
+function isChunk(path) {
+  return path.includes('/storage/sdk/')
+}
+
+async function replace(path, contents) {
+  const temporary = `${path}.${process.pid}`
+  await writeFile(temporary, contents)
+  await rename(temporary, path)
+}
+
+/** Name, version and licence text of each package that files of the bundle came from. */
+function licenses(inputs) {
+  const folders = new Set(inputs.map((input) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(input)?.[0]))
+  folders.delete(undefined)
+  const texts = new Map()
+  for (const folder of [...folders].sort()) {
+    const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
+    const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry))
+    const text = file === undefined ? `${license}, without a text of its own` : readFileSync(join(folder, file), 'utf8')
+    texts.set(text, [...(texts.get(text) ?? []), `${name} ${version} (${license})`])
+  }
+  return [...texts]
+    .map(([text, packages]) => `${packages.join('\n')}\n\n${text.trim()}\n`)
+    .join(`\n${'-'.repeat(78)}\n\n`)
+}
