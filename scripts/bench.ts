@@ -18,6 +18,8 @@ import { findTools, onPath } from './bench/find-tools.js'
 import { parseOptions, USAGE } from './bench/options.js'
 import { renderResults } from './bench/render.js'
 import { copyBothWays, copyIntoSink, moveWal, runRound } from './bench/rounds.js'
+import { measureScaling } from './bench/scaling.js'
+import { measureStages } from './bench/stages.js'
 import { CONTENTS, makeSegments, makeSource } from './bench/source.js'
 import { makeCertificate, namedStore, startSinks, startVersitygw } from './bench/stores.js'
 import type { FoundTools } from './bench/find-tools.js'
@@ -88,6 +90,12 @@ async function play(
       await runRound(bench, inBucket, round, (tool, turn) => copyIntoSink(bench, sinks, tool, turn))
     }
   }
+  if (options.phases.has('stages')) {
+    const work = path.join(home, 'stages')
+    mkdirSync(work)
+    const site = store.site('http')
+    if (site !== undefined) bench.results.stages.push(...(await measureStages(source.cluster.pgdata, work, site)))
+  }
   if (options.phases.has('wal')) {
     const segments = await makeSegments(source.cluster, options.segments, path.join(home, 'segments'))
     // Memory settings of a backup do not concern WAL.
@@ -95,6 +103,10 @@ async function play(
     for (const round of rounds) {
       await runRound(bench, movers, round, (tool, turn) => moveWal(bench, store, tool, turn, segments))
     }
+  }
+  const [ours] = tools.filter(({ isOurs }) => isOurs)
+  if (options.phases.has('scaling') && ours !== undefined) {
+    await measureScaling(bench, { store, tool: ours, major: options.major, sizes: options.sizes })
   }
 }
 
@@ -147,6 +159,8 @@ function newResults(
     })),
     absent,
     runs: [],
+    stages: [],
+    scaling: [],
     proofs: [],
     failures: [],
   }

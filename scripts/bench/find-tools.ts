@@ -1,6 +1,7 @@
 /** Finds the tools that are on this machine, and says why others are not measured. */
 import { accessSync, constants, existsSync } from 'node:fs'
 import path from 'node:path'
+import { reasonOf } from '#src/errors.js'
 import { findOracles } from '../../test/support/oracles.js'
 import { runAsServerUser } from '../../test/support/server-user.js'
 import { barman } from './tool-barman.js'
@@ -26,30 +27,38 @@ export async function findTools(options: BenchOptions, pgsluiceVersion: string):
   const absent: FoundTools['absent'] = []
   const look = async (
     name: string,
-    program: string | undefined,
+    { named, found }: { named?: string | undefined; found: string | undefined },
     make: (program: string, version: string) => Tool | string,
   ): Promise<void> => {
+    const program = named ?? found
     if (program === undefined) {
       absent.push({ tool: name, reason: 'it is not installed here' })
       return
     }
-    const tool = make(program, await versionOf(program, name === 'pgBackRest' ? 'version' : '--version'))
-    if (typeof tool === 'string') absent.push({ tool: name, reason: tool })
-    else others.push(tool)
+    try {
+      const tool = make(program, await versionOf(program, name === 'pgBackRest' ? 'version' : '--version'))
+      if (typeof tool === 'string') absent.push({ tool: name, reason: tool })
+      else others.push(tool)
+    } catch (error) {
+      if (named !== undefined) throw error
+      absent.push({ tool: name, reason: reasonOf(error) })
+    }
   }
   const { major } = options
-  await look('pgBackRest', options.pgbackrest ?? onPath('pgbackrest'), (program, version) =>
+  await look('pgBackRest', { named: options.pgbackrest, found: onPath('pgbackrest') }, (program, version) =>
     newestMajorOf(version) < major ? `${version} does not know PostgreSQL ${major}` : pgbackrest({ program, version }),
   )
-  await look('WAL-G', options.walG ?? onPath('wal-g'), (program, version) => walG({ program, version }))
-  const barmanBackup =
-    options.barman === undefined ? onPath('barman-cloud-backup') : path.join(options.barman, 'barman-cloud-backup')
-  await look('barman-cloud', barmanBackup, (program, version) => barman({ directory: path.dirname(program), version }))
-  const programs = clientPrograms(major)
-  await look('tar | zstd | aws s3 cp', programs && (options.aws ?? onPath('aws')), (aws, version) =>
-    programs === undefined ? 'psql is not installed here' : tarPipe({ aws, version, programs, major }),
+  await look('WAL-G', { named: options.walG, found: onPath('wal-g') }, (program, version) => walG({ program, version }))
+  const barmanBackup = options.barman === undefined ? undefined : path.join(options.barman, 'barman-cloud-backup')
+  await look('barman-cloud', { named: barmanBackup, found: onPath('barman-cloud-backup') }, (program, version) =>
+    barman({ directory: path.dirname(program), version }),
   )
-  await look('pg_basebackup', programs?.pgBasebackup, (_program, version) => {
+  const programs = clientPrograms(major)
+  const aws = programs && { named: options.aws, found: onPath('aws') }
+  await look('tar | zstd | aws s3 cp', aws ?? { found: undefined }, (program, version) =>
+    programs === undefined ? 'psql is not installed here' : tarPipe({ aws: program, version, programs, major }),
+  )
+  await look('pg_basebackup', { found: programs?.pgBasebackup }, (_program, version) => {
     if (programs === undefined) return 'it is not installed here'
     return major < 15 ? 'it compresses with zstd from 15 on' : pgBasebackup({ version, programs })
   })

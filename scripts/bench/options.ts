@@ -10,6 +10,8 @@ export interface BenchOptions {
   jobs: number
   phases: ReadonlySet<Phase>
   segments: number
+  /** Of the clusters of the phase "scaling", in bytes. */
+  sizes: number[]
   tools: readonly string[] | undefined
   versitygw: string | undefined
   endpoint: string | undefined
@@ -32,8 +34,9 @@ export const USAGE = `usage: npm run bench -- [options]
   --major N           of PostgreSQL (default 15, the newest that Debian's pgBackRest knows)
   --rounds N          (default 3)
   --jobs N            parallelism of every tool (default 2)
-  --only LIST         of backup,wal,sink (default backup,wal); backup is with restore
-  --sink              everything, and backups into a bucket that costs nothing
+  --only LIST         of backup,wal,sink,stages,scaling (default backup,wal,stages); backup is with restore
+  --all               everything: backups into a bucket that costs nothing, and several sizes, too
+  --sizes LIST        of the clusters of "scaling" (default 1GB,4GB,16GB)
   --segments N        WAL segments of the large push (default 100)
   --tools LIST        only tools whose names begin so, such as pgsluice,WAL-G
   --versitygw PATH    the S3 server (default: versitygw of PATH)
@@ -47,7 +50,7 @@ export const USAGE = `usage: npm run bench -- [options]
   --render PATH       makes PATH.md from PATH.json once more, and nothing else
   --help
 `
-const PHASES = ['backup', 'wal', 'sink'] as const
+const PHASES = ['backup', 'wal', 'sink', 'stages', 'scaling'] as const
 /** Throws with a sentence for the user where something is wrong. */
 export function parseOptions(args: readonly string[]): BenchOptions {
   const text = { type: 'string' } as const
@@ -59,7 +62,8 @@ export function parseOptions(args: readonly string[]): BenchOptions {
       rounds: text,
       jobs: text,
       only: text,
-      sink: { type: 'boolean' },
+      all: { type: 'boolean' },
+      sizes: text,
       segments: text,
       tools: text,
       versitygw: text,
@@ -74,17 +78,16 @@ export function parseOptions(args: readonly string[]): BenchOptions {
       help: { type: 'boolean' },
     },
   })
-  const size = parseSize(values.size ?? '4GB')
-  if (size === undefined) throw new Error(`--size "${values.size ?? ''}" is no size such as 4GB`)
-  const names = (values.only ?? 'backup,wal').split(',')
-  const phases = new Set<Phase>(values.sink === true ? PHASES : [])
+  const names = (values.only ?? 'backup,wal,stages').split(',')
+  const phases = new Set<Phase>(values.all === true ? PHASES : [])
   for (const name of names) {
     const phase = PHASES.find((one) => one === name)
     if (phase === undefined) throw new Error(`--only "${name}" is none of ${PHASES.join(', ')}`)
     phases.add(phase)
   }
   return {
-    size,
+    size: bytes('size', values.size ?? '4GB'),
+    sizes: (values.sizes ?? '1GB,4GB,16GB').split(',').map((text) => bytes('sizes', text)),
     major: whole('major', values.major ?? '15'),
     rounds: whole('rounds', values.rounds ?? '3'),
     jobs: whole('jobs', values.jobs ?? '2'),
@@ -102,6 +105,12 @@ export function parseOptions(args: readonly string[]): BenchOptions {
     render: values.render,
     help: values.help ?? false,
   }
+}
+
+function bytes(name: string, text: string): number {
+  const size = parseSize(text)
+  if (size === undefined) throw new Error(`--${name} "${text}" is no size such as 4GB`)
+  return size
 }
 
 function whole(name: string, text: string): number {

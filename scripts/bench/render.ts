@@ -1,5 +1,7 @@
 const MIB = 1024
 /** The page of one set of results, in Markdown. */
+import { scalingTable, stagesTable } from './render-model.js'
+import { row, separator } from './render-table.js'
 import type { Results, Run, ToolFacts } from './results.js'
 
 /** One line a tool: what the reader compares is first. */
@@ -12,7 +14,14 @@ interface Line {
 
 export function renderResults(results: Results): string {
   const subjects = [...new Set(results.runs.map(({ subject }) => subject))]
-  return [head(results), ...subjects.map((subject) => table(results, subject)), proofs(results), failures(results)]
+  return [
+    head(results),
+    ...subjects.map((subject) => table(results, subject)),
+    stagesTable(results.stages),
+    scalingTable(results.scaling),
+    proofs(results),
+    failures(results),
+  ]
     .filter((part) => part !== '')
     .join('\n\n')
     .concat('\n')
@@ -163,12 +172,4 @@ function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
   const middle = sorted.length / 2
   return ((sorted[Math.ceil(middle) - 1] ?? NaN) + (sorted[Math.floor(middle)] ?? NaN)) / 2
-}
-
-function row(cells: readonly string[]): string {
-  return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`
-}
-
-function separator(columns: readonly string[]): string {
-  return row(columns.map(() => '---'))
 }

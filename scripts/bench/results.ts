@@ -58,6 +58,20 @@ export interface ToolFacts {
   remark: string | undefined
 }
 
+/** What one step costs by itself, on one thread. */
+export interface Stage {
+  name: string
+  part: 'backup' | 'restore'
+  /** Of the cluster, not as stored. */
+  bytes: number
+  /** Seconds. */
+  cpu: number
+  wall: number
+}
+
+/** One run of ours at another size or parallelism. */
+export type ScalingRun = Run & { bytes: number; jobs: number }
+
 /** A restored cluster that was started and compared with its source. */
 export interface Proof {
   tool: string
@@ -83,6 +97,8 @@ export interface Results {
   tools: ToolFacts[]
   absent: { tool: string; reason: string }[]
   runs: Run[]
+  stages: Stage[]
+  scaling: ScalingRun[]
   proofs: Proof[]
   failures: Failure[]
 }

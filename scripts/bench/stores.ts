@@ -6,6 +6,7 @@ import { once } from 'node:events'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { openStorage } from '#src/storage/open-storage.js'
+import type { Storage } from '#src/storage/storage.js'
 import { ROOT } from '../../test/support/oracles.js'
 import { runProgram } from '../../test/support/server-user.js'
 import { waitUntil } from '../../test/support/wait.js'
@@ -146,14 +147,21 @@ async function onObjects<T>(
   prefix: string,
   use: (objects: readonly { key: string; size: number }[], remove: (keys: string[]) => Promise<void>) => Promise<T>,
 ): Promise<T> {
+  return withStorage(site, prefix, async (storage) => {
+    const objects: { key: string; size: number }[] = []
+    for await (const { key, size } of storage.list('')) objects.push({ key, size })
+    return use(objects, (keys) => storage.delete(keys))
+  })
+}
+
+/** Opens a prefix of a bucket in this process, whose environment the SDK takes the keys from. */
+export async function withStorage<T>(site: Site, prefix: string, use: (storage: Storage) => Promise<T>): Promise<T> {
   process.env['AWS_ACCESS_KEY_ID'] = site.accessKeyId
   process.env['AWS_SECRET_ACCESS_KEY'] = site.secretAccessKey
   const url = `s3://${site.bucket}/${prefix}`
   const storage = await openStorage({ url, endpoint: site.endpoint, region: site.region })
   try {
-    const objects: { key: string; size: number }[] = []
-    for await (const { key, size } of storage.list('')) objects.push({ key, size })
-    return await use(objects, (keys) => storage.delete(keys))
+    return await use(storage)
   } finally {
     storage.close()
   }

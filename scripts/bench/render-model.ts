@@ -1,0 +1,47 @@
+/** The tables of what each step costs, and of how the whole grows. */
+import { row, separator } from './render-table.js'
+import type { ScalingRun, Stage } from './results.js'
+
+/** Seconds of CPU for each GB of the cluster, by step, and each step's share. */
+export function stagesTable(stages: readonly Stage[]): string {
+  if (stages.length === 0) return ''
+  const columns = ['step', 'CPU s a GB', 'share', 'wall s a GB', 'GB a wall second']
+  const parts = (['backup', 'restore'] as const).map((part) => {
+    const own = stages.filter((stage) => stage.part === part)
+    const perGb = (stage: Stage, what: 'cpu' | 'wall'): number => stage[what] / (stage.bytes / 1e9)
+    const sum = (what: 'cpu' | 'wall'): number => own.reduce((total, stage) => total + perGb(stage, what), 0)
+    const lines = own.map((stage) =>
+      row([
+        stage.name,
+        perGb(stage, 'cpu').toFixed(3),
+        `${((perGb(stage, 'cpu') / sum('cpu')) * 100).toFixed(0)} %`,
+        perGb(stage, 'wall').toFixed(3),
+        (1 / perGb(stage, 'wall')).toFixed(1),
+      ]),
+    )
+    const all = row([`${part}, all of it on one thread`, sum('cpu').toFixed(3), '', sum('wall').toFixed(3), ''])
+    return [row(columns), separator(columns), ...lines, all].join('\n')
+  })
+  return ['## What each step costs', ...parts].join('\n\n')
+}
+
+/** Wall time by bytes and threads. */
+export function scalingTable(runs: readonly ScalingRun[]): string {
+  if (runs.length === 0) return ''
+  const columns = ['', 'threads', 'GB', 'wall s', 'wall s a GB', 'CPU s', 'CPU s a GB', 'peak RSS MiB, tree']
+  const lines = [...runs]
+    .sort((a, b) => (a.subject < b.subject ? -1 : a.subject > b.subject ? 1 : a.jobs - b.jobs || a.bytes - b.bytes))
+    .map(({ subject, jobs, bytes, wall, user, system, peakRssKiB }) =>
+      row([
+        subject,
+        String(jobs),
+        (bytes / 1e9).toFixed(2),
+        wall.toFixed(2),
+        (wall / (bytes / 1e9)).toFixed(2),
+        (user + system).toFixed(2),
+        ((user + system) / (bytes / 1e9)).toFixed(2),
+        (peakRssKiB / 1024).toFixed(0),
+      ]),
+    )
+  return ['## Sizes and threads', [row(columns), separator(columns), ...lines].join('\n')].join('\n\n')
+}
