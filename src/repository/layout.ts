@@ -80,6 +80,24 @@ export function heartbeatKey(cluster: string, id: string, time: Date): string {
   return `${runningPrefix(cluster)}${id}/${keyTime(time)}.json`
 }
 
+export function pinsPrefix(cluster: string): string {
+  return `${cluster}/pins/`
+}
+
+/** `pins/<id>/<time>.json` */
+export function pinKey(cluster: string, id: string, time: Date): string {
+  return `${pinsPrefix(cluster)}${id}/${keyTime(time)}.json`
+}
+
+export function proofsPrefix(cluster: string): string {
+  return `${cluster}/proofs/`
+}
+
+/** `proofs/<id>/<time>.json` */
+export function proofKey(cluster: string, id: string, time: Date): string {
+  return `${proofsPrefix(cluster)}${id}/${keyTime(time)}.json`
+}
+
 /** Id of a backup: its start in UTC to the second, and 8 random hex digits. */
 export function backupId(start: Date, random: string): string {
   return `${start.toISOString().replace(/[-:]/g, '').slice(0, 15)}Z-${random}`
