@@ -112,6 +112,15 @@ function keyTime(time: Date): string {
   return time.toISOString().replace(/[-:]/g, '')
 }
 
+/** The time in a key that ends with one, as {@link pinKey} makes them; undefined for another key. */
+export function timeOfKey(key: string): Date | undefined {
+  const match = /\/(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d\.\d{3}Z)\.json$/.exec(key)
+  if (!match) return undefined
+  const [, year, month, day, hour, minute, rest] = match
+  const time = new Date(`${year}-${month}-${day}T${hour}:${minute}:${rest}`)
+  return Number.isNaN(time.getTime()) ? undefined : time
+}
+
 function hex8(value: number): string {
   return value.toString(16).toUpperCase().padStart(8, '0')
 }
