@@ -2,6 +2,7 @@
 export { backup, type BackupOptions } from './commands/backup.js'
 export { check, type Finding } from './commands/check.js'
 export type { CommandContext } from './commands/context.js'
+export { finalize } from './commands/finalize.js'
 export { list, type ClusterBackups } from './commands/list.js'
 export { pin, unpin, type PinAnswer, type PinOptions } from './commands/pin.js'
 export { plan, type PlanAnswer, type ReachablePlan } from './commands/plan.js'

@@ -28,6 +28,11 @@ export function checkCommand(): Command {
     )
 }
 
+/** Options about taking a backup, and about its server. */
+const NOT_WITH_FINALIZE = [
+  ...['label', 'checkpoint', 'dbname', 'pgdata', 'jobs', 'memory', 'compressionLevel', 'checksum', 'archiveTimeout'],
+]
+
 /** `pgsluice backup` */
 export function backupCommand(): Command {
   const command = new Command('backup').description('take a base backup of a running server')
@@ -48,6 +53,12 @@ export function backupCommand(): Command {
         .choices(['fast', 'spread'])
         .default('fast'),
     )
+    .addOption(
+      new Option(
+        '--finalize <ID>',
+        'take none, but commit the one that was complete but for its WAL; needs no server',
+      ).conflicts(NOT_WITH_FINALIZE),
+    )
     .option('--json', 'print events and the result as JSON lines')
     .option('--quiet', 'print warnings and the result only')
     .addHelpText(
@@ -57,14 +68,18 @@ export function backupCommand(): Command {
           'pgsluice backup',
           'pgsluice backup --label nightly --jobs 4',
           'pgsluice backup --checkpoint spread --compression-level 3',
+          'pgsluice backup --finalize 20261122T184501Z-1f3a9c2e',
         ],
         [...COMMON_EXITS, PAGE_ERRORS],
       ),
     )
-    .action((options: Options & { label?: string; checkpoint: 'fast' | 'spread' }) =>
+    .action((options: Options & { label?: string; checkpoint: 'fast' | 'spread'; finalize?: string }) =>
       start(options, {
         streams: true,
         run: async (settings, context) => {
+          if (options.finalize !== undefined) {
+            return (await import('../commands/finalize.js')).finalize(settings, options.finalize, context)
+          }
           const { backup } = await import('../commands/backup.js')
           return backup(settings, { label: options.label, checkpoint: options.checkpoint }, context)
         },

@@ -49,6 +49,8 @@ export const BACKUP_MANIFEST = 'backup_manifest'
 export const FILES_INDEX = 'files.jsonl.zst'
 export const OBJECTS_INDEX = 'objects.jsonl.zst'
 export const CONFIG_FOLDER = 'config/'
+/** What a backup leaves that is complete but for its WAL; no part of the backup. */
+export const UNFINISHED = 'unfinished.json'
 
 /** Folder of all WAL of a cluster. */
 function walPrefix(cluster: string): string {
