@@ -150,10 +150,26 @@ function parseName(text: string): string {
  */
 export function parseTargetTimeline(text: string): TargetTimeline {
   if (text === 'latest' || text === 'current') return text
+  return timelineOf(text) ?? refuseTimeline('--target-timeline', text, ', latest or current')
+}
+
+/**
+ * The number of a timeline, in the forms of {@link parseTargetTimeline}, for any option of the command line.
+ *
+ * @throws ToolError `usage`
+ */
+export function parseTimeline(option: string, text: string): number {
+  return timelineOf(text) ?? refuseTimeline(option, text)
+}
+
+function timelineOf(text: string): number | undefined {
   const isHex = /^0[0-9A-Fa-f]{7}$/.test(text)
   const timeline = isHex || /^0x[0-9A-Fa-f]{1,8}$/i.test(text) ? Number.parseInt(text, 16) : decimal(text)
-  if (timeline >= 1 && timeline <= 0xffff_ffff) return timeline
-  throw wrong('--target-timeline', text, 'expected a number (10, 0xA or 0000000A), latest or current')
+  return timeline >= 1 && timeline <= 0xffff_ffff ? timeline : undefined
+}
+
+function refuseTimeline(option: string, text: string, orElse = ''): never {
+  throw wrong(option, text, `expected a number (10, 0xA or 0000000A)${orElse}`)
 }
 
 function decimal(text: string): number {

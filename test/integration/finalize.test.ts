@@ -7,6 +7,9 @@ import { rmSync, writeFileSync } from 'node:fs'
 import { after, before, describe, it } from 'node:test'
 import { backup } from '#src/commands/backup.js'
 import { finalize } from '#src/commands/finalize.js'
+import { list } from '#src/commands/list.js'
+import { show } from '#src/commands/show.js'
+import { showText } from '#src/cli/show-text.js'
 import { makeSettings, type Settings } from '#src/config/settings.js'
 import { ToolError, type ErrorCode } from '#src/errors.js'
 import { quoteShell } from '#src/postgres/recovery-settings.js'
@@ -110,6 +113,9 @@ describe('a backup whose WAL did not reach the archive in time', () => {
     const beats = await documentsOf('running')
     assert.equal(beats.at(-1)?.state, 'unfinished')
     for (const beat of beats) assertValid('heartbeat', beat)
+    const [listed] = await list(settings, {}, context)
+    assert.deepEqual(listed?.inProgress, [{ id, state: 'unfinished' }])
+    assert.deepEqual(listed.backups, [])
   })
 
   it('is not finished before its WAL is there', async () => {
@@ -239,6 +245,14 @@ describe('a backup whose WAL did not reach the archive in time', () => {
     const again = await succeed(['backup', '--finalize', id], repository)
     assert.equal(again.stdout.trim(), id)
     assert.match(again.stderr, /is committed already/)
+
+    const shown = await show(settings, 'late', context)
+    assertValid('show-result', shown)
+    assert.equal(shown.wal.storedSegments, shown.wal.segments)
+    const text = showText(shown)
+    assert.match(text, /^archives +\d+, [\d.]+ [KM]iB with \d+ members$/m)
+    assert.match(text, /^WAL +\d segments?, [\d.]+ MiB, .* stored$/m)
+    assert.match(text, /^proof +nobody has verified it yet$/m)
 
     const target = workplace.at('restored')
     await succeed(['restore', 'late', '--target-dir', target], repository)
