@@ -1,6 +1,7 @@
 /** What the package exports: the commands as functions, for programs that embed them. */
 export { backup, type BackupOptions } from './commands/backup.js'
-export { check, type Finding } from './commands/check.js'
+export { check, type CheckAnswer } from './commands/check.js'
+export type { Finding } from './commands/findings.js'
 export type { CommandContext } from './commands/context.js'
 export { finalize } from './commands/finalize.js'
 export { list, type ClusterBackups } from './commands/list.js'

@@ -1,6 +1,6 @@
 /** The findings of a check, for people. */
 import colors from 'picocolors'
-import type { Finding } from '../commands/check.js'
+import type { Finding } from '../commands/findings.js'
 
 /** One line a finding, and what to do about it. */
 export function checkText(findings: readonly Finding[]): string {

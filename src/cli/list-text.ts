@@ -34,8 +34,8 @@ const COLUMNS: readonly Column[] = [
   { head: 'TOOK', isNumber: true, cell: ({ backup }) => formatSeconds(backup.totals.seconds) },
   { head: 'RATE', isNumber: true, cell: ({ backup: { totals } }) => formatRate(totals.bytes, totals.seconds) },
   { head: 'WAL', cell: ({ backup: { start, stop } }) => walText(start.segment, stop.segment) },
-  { head: 'TIMELINE', isNumber: true, cell: ({ backup }) => String(backup.stop.timeline) },
   { head: 'PAGES', cell: ({ backup: { totals } }) => pagesText(totals.pageErrors) },
+  { head: 'TIMELINE', isNumber: true, cell: ({ backup }) => String(backup.stop.timeline) },
   { head: 'PROOF', cell: ({ proof, now }) => proofText(proof, now) },
   { head: 'PIN', cell: ({ pin }) => pinText(pin) },
 ]

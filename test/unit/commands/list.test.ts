@@ -171,7 +171,7 @@ describe('listText()', () => {
     assert.match(title ?? '', /\(main\)$/)
     assert.deepEqual(
       head.split(/ +/),
-      'ID LABEL AGE ENDED SIZE STORED RATIO TOOK RATE WAL TIMELINE PAGES PROOF PIN'.split(' '),
+      'ID LABEL AGE ENDED SIZE STORED RATIO TOOK RATE WAL PAGES TIMELINE PROOF PIN'.split(' '),
     )
     assert.match(
       rows[0] ?? '',
