@@ -1,8 +1,12 @@
 /** What the package exports: the commands as functions, for programs that embed them. */
 export { backup, type BackupOptions } from './commands/backup.js'
-export { check, type Finding } from './commands/check.js'
+export { check, type CheckAnswer } from './commands/check.js'
+export type { Finding } from './commands/findings.js'
 export type { CommandContext } from './commands/context.js'
+export { finalize } from './commands/finalize.js'
 export { list, type ClusterBackups } from './commands/list.js'
+export type { ListOptions } from './commands/list-filter.js'
+export { pin, unpin, type PinAnswer, type PinOptions } from './commands/pin.js'
 export { plan, type PlanAnswer, type ReachablePlan } from './commands/plan.js'
 export type { RecoveryOptions } from './commands/recovery-request.js'
 export { restore, type RestoreOptions, type RestoreResult } from './commands/restore.js'

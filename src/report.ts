@@ -13,6 +13,7 @@ export type ReportEvent =
   | { type: 'page-errors-found'; path: string; fork: string; pages: number; firstBlock: number; ranges: string }
   | { type: 'wal-awaited'; segment: string; missing: number; seconds: number }
   | { type: 'backup-stopped'; stopLsn: string; stopSegment: string }
+  | { type: 'backup-unfinished'; id: string }
   | { type: 'restore-planned'; id: string; files: number; bytes: number; archives: number }
   | { type: 'archive-extracted'; key: string; files: number; bytes: number }
   | { type: 'restore-synced'; files: number }

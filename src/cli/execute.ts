@@ -2,6 +2,7 @@
 import type { CommandContext } from '../commands/context.js'
 import type { Settings } from '../config/settings.js'
 import { EXIT_UNFINISHED, reasonOf, reasonOfAbort, ToolError } from '../errors.js'
+import type { ReportEvent } from '../report.js'
 import { loadSettings, type Flags } from './config.js'
 import { describeError, exitCodeOf, exitNow, setExitCode, type ExitRules } from './exit.js'
 import { jsonReport } from './render-json.js'
@@ -74,8 +75,10 @@ export async function execute<T>(execution: Execution<T>): Promise<void> {
   }
 }
 
+const TOLD_WHEN_QUIET = new Set<ReportEvent['type']>(['warning', 'page-errors-found', 'backup-unfinished'])
+
 function onlyWarnings(report: CommandContext['report']): CommandContext['report'] {
   return (event) => {
-    if (event.type === 'warning' || event.type === 'page-errors-found') report(event)
+    if (TOLD_WHEN_QUIET.has(event.type)) report(event)
   }
 }

@@ -1,6 +1,7 @@
 /** The command tree: which commands there are, and how their help is laid out. Each command's code is loaded when it runs. */
 import { Command } from 'commander'
 import { backupCommand, checkCommand, listCommand, showCommand } from './backup-commands.js'
+import { pinCommand, unpinCommand } from './pin-commands.js'
 import { planCommand, restoreCommand } from './restore-commands.js'
 import { statusCommand } from './status-command.js'
 import { walCommand } from './wal-commands.js'
@@ -18,6 +19,8 @@ export function createProgram(version: string): Command {
   program.addCommand(backupCommand())
   program.addCommand(listCommand())
   program.addCommand(showCommand())
+  program.addCommand(pinCommand())
+  program.addCommand(unpinCommand())
   program.addCommand(planCommand())
   program.addCommand(restoreCommand())
   program.addCommand(walCommand())

@@ -95,6 +95,8 @@ function textOf(event: Exclude<ReportEvent, { type: 'progress' | 'wal-awaited' |
       return `${colors.red('PAGE ERRORS:')} ${event.pages} corrupt pages in "${event.path}" (${event.fork} fork), blocks ${event.ranges}`
     case 'backup-stopped':
       return `all files are stored; backup stopped at ${event.stopLsn} (${event.stopSegment})`
+    case 'backup-unfinished':
+      return `backup ${event.id} is complete but for its WAL: "pgsluice backup --finalize ${event.id}" commits it once that is archived`
     case 'restore-planned':
       return `${event.files} files, ${formatBytes(event.bytes)}, from ${event.archives} archives`
     case 'restore-synced':

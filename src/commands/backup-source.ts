@@ -75,7 +75,7 @@ async function findDataDirectory(server: ServerInfo, settings: Settings): Promis
   const named = settings.pgdata
   if (named === undefined && server.dataDirectory === undefined) {
     throw new ToolError('database', 'the role may not see data_directory', {
-      hint: 'GRANT pg_read_all_settings to it, or name the directory with --pgdata.',
+      hint: 'Grant pg_read_all_settings to it, or name the directory with --pgdata.',
     })
   }
   const ours = await realPath(named ?? server.dataDirectory ?? '')

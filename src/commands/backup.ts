@@ -31,6 +31,7 @@ import { makeRecord } from './backup-record-of.js'
 import { findBackupSource, type BackupSource } from './backup-source.js'
 import type { CommandContext } from './context.js'
 import { neededSegments, type FinishedBackup } from './finished-backup.js'
+import { keepUnfinished } from './keep-unfinished.js'
 import { openToWrite } from './open-repository.js'
 
 /** How long WAL may take to the archive: a backlog of a busy server must not fail its backup. */
@@ -103,7 +104,7 @@ async function takeBackup(run: BackupRun, outer: CommandContext): Promise<Backup
   const startLsn = formatLsn(started.startLsn)
   const startSegment = segmentName(started.timeline, segmentNumberAt(started.startLsn, walSegmentSize), walSegmentSize)
   const heartbeat = new HeartbeatWriter(storage, cluster, { id, host: hostname(), startLsn, startSegment })
-  let state: 'committed' | 'failed' = 'failed'
+  let state: 'committed' | 'failed' | 'unfinished' = 'failed'
   try {
     await heartbeat.start((error) => {
       failed.abort(error)
@@ -117,22 +118,32 @@ async function takeBackup(run: BackupRun, outer: CommandContext): Promise<Backup
     const segments = neededSegments(finished)
     report({ type: 'backup-stopped', stopLsn: formatLsn(finished.stopped.stopLsn), stopSegment: segments.at(-1) ?? '' })
     const indexes = await writeIndexes(storage, finished, settings.checksum, context)
-    await awaitWalRange(storage, cluster, {
-      timeline: started.timeline,
-      segments,
-      walSegmentSize,
-      pgWalDirectory,
-      timeoutMs: archiveTimeoutMs,
-      signal,
-      onWaiting: (missing, seconds) => {
-        report({ type: 'wal-awaited', segment: missing[0] ?? '', missing: missing.length, seconds })
-      },
-    })
-    const seconds = Math.round((performance.now() - began) / 100) / 10
-    const record = makeRecord(finished, indexes, { checksum: settings.checksum, seconds })
-    await commitBackup(storage, record, signal)
-    state = 'committed'
-    return record
+    const recordNow = (): BackupRecord => {
+      const seconds = Math.round((performance.now() - began) / 100) / 10
+      return makeRecord(finished, indexes, { checksum: settings.checksum, seconds })
+    }
+    try {
+      await awaitWalRange(storage, cluster, {
+        timeline: started.timeline,
+        segments,
+        walSegmentSize,
+        pgWalDirectory,
+        timeoutMs: archiveTimeoutMs,
+        signal,
+        onWaiting: (missing, seconds) => {
+          report({ type: 'wal-awaited', segment: missing[0] ?? '', missing: missing.length, seconds })
+        },
+      })
+      const record = recordNow()
+      await commitBackup(storage, record, signal)
+      state = 'committed'
+      return record
+    } catch (failure) {
+      const why = reasonOfAbort(failure, signal)
+      const { error, kept } = await keepUnfinished(storage, recordNow(), why, { pgWalDirectory, segments }, report)
+      if (kept) state = 'unfinished'
+      throw error
+    }
   } catch (error) {
     throw reasonOfAbort(error, signal)
   } finally {

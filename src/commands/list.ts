@@ -1,26 +1,47 @@
-/** The backups of a repository, cluster by cluster. */
+/** The backups of a repository, cluster by cluster, and those that are in progress or wait to be finished. */
 import type { Settings } from '../config/settings.js'
 import type { BackupRecord } from '../repository/backup-record.js'
 import { listBackups, type OnUnreadable } from '../repository/catalog.js'
 import { findCluster, listClusters } from '../repository/clusters.js'
 import type { ClusterIdentity } from '../repository/identity.js'
+import { findInUse, listLastBeats, type BackupInUse } from '../repository/runs.js'
+import type { Storage } from '../storage/storage.js'
+import { storeNow } from '../storage/store-clock.js'
+import { readMarks, type ListedPin, type ListedProof } from './backup-marks.js'
 import type { CommandContext } from './context.js'
 import { listHeads } from './heads.js'
+import { backupFilter, type ListOptions } from './list-filter.js'
 import { openToRead } from './open-repository.js'
 import type { ListedHead } from './wal-list.js'
 
 /** Backups of one cluster, oldest first. */
 export interface ClusterBackups {
   cluster: ClusterIdentity
+  /** RFC 3339 in UTC, by the store's clock: ages are reckoned from it. */
+  time: string
   backups: BackupRecord[]
+  /** Pins that hold. */
+  pins: ListedPin[]
+  /** What the newest look at a backup found. */
+  proofs: ListedProof[]
+  /** Backups that are none yet, whatever the filter. */
+  inProgress: ListedRun[]
   /** Timelines on which recovery may end: with more than one it needs --target-timeline (format rule 9). */
   heads: ListedHead[]
   /** Records that cannot be used. */
   unreadable: { id: string; reason: string }[]
 }
 
+/** A backup that has no record. `unfinished`: `backup --finalize` can commit it once its WAL is archived (E6). */
+export type ListedRun = Pick<BackupInUse, 'id' | 'state'>
+
 /** Lists the backups of the named cluster, or of all. */
-export async function list(settings: Settings, context: CommandContext): Promise<ClusterBackups[]> {
+export async function list(
+  settings: Settings,
+  options: ListOptions,
+  context: CommandContext,
+): Promise<ClusterBackups[]> {
+  const filter = backupFilter(options)
   const { storage } = await openToRead(settings)
   try {
     const { signal } = context
@@ -28,15 +49,40 @@ export async function list(settings: Settings, context: CommandContext): Promise
       settings.cluster === undefined
         ? await listClusters(storage, signal)
         : [await findCluster(storage, settings.cluster, signal)]
+    const now = await storeNow(storage, signal)
     const result: ClusterBackups[] = []
-    for (const cluster of clusters) {
-      const unreadable: ClusterBackups['unreadable'] = []
-      const note: OnUnreadable = ({ id, error }) => unreadable.push({ id, reason: error.message })
-      const backups = await listBackups(storage, cluster.name, note, signal)
-      result.push({ cluster, backups, heads: await listHeads(storage, cluster, context), unreadable })
-    }
+    for (const cluster of clusters) result.push(await listCluster(storage, cluster, { filter, now, context }))
     return result
   } finally {
     storage.close()
+  }
+}
+
+async function listCluster(
+  storage: Storage,
+  cluster: ClusterIdentity,
+  { filter, now, context }: { filter: ReturnType<typeof backupFilter>; now: Date; context: CommandContext },
+): Promise<ClusterBackups> {
+  const { signal } = context
+  const unreadable: ClusterBackups['unreadable'] = []
+  const note: OnUnreadable = ({ id, error }) => unreadable.push({ id, reason: error.message })
+  // heartbeats before records: one that is committed in between is then not missed in both
+  const beats = await listLastBeats(storage, cluster.name, signal)
+  const records = await listBackups(storage, cluster.name, note, signal)
+  const known = new Set([...records, ...unreadable].map(({ id }) => id))
+  const others = [...beats.keys()].filter((id) => !known.has(id))
+  const inUse = await findInUse(storage, cluster.name, others, beats, now, signal)
+  const backups = filter(records)
+  const wanted = new Set(backups.map(({ id }) => id))
+  const { pins, proofs } = await readMarks(storage, cluster.name, now, context)
+  return {
+    cluster,
+    time: now.toISOString(),
+    backups,
+    pins: pins.filter(({ id }) => wanted.has(id)),
+    proofs: proofs.filter(({ id }) => wanted.has(id)),
+    inProgress: inUse.map(({ id, state }) => ({ id, state })),
+    heads: await listHeads(storage, cluster, context),
+    unreadable,
   }
 }

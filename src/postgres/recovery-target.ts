@@ -62,7 +62,7 @@ export function parseRecoveryTarget(options: TargetOptions): RecoveryTarget {
   if (name === undefined) return { kind: 'end-of-archive' }
   switch (name) {
     case 'targetTime':
-      return { kind: 'time', microseconds: parseTime(text), inclusive }
+      return { kind: 'time', microseconds: parseTime(OPTIONS.targetTime, text), inclusive }
     case 'targetLsn':
       return { kind: 'lsn', lsn: parseTargetLsn(text), inclusive }
     case 'targetXid':
@@ -82,8 +82,8 @@ function wrong(option: string, text: string, expected: string): ToolError {
 const TIME = /^(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?( ?)(Z|[+-]\d\d(?::?\d\d)?)?$/
 
 /** A date, a time and an offset: without one it would mean another instant on every host (I5). */
-function parseTime(text: string): bigint {
-  const refuse = (expected: string): ToolError => wrong('--target-time', text, expected)
+function parseTime(option: string, text: string): bigint {
+  const refuse = (expected: string): ToolError => wrong(option, text, expected)
   const example = 'expected a date, a time and its offset, such as 2026-11-22 18:45:01.5+01'
   const match = TIME.exec(text)
   if (!match) throw refuse(example)
@@ -100,6 +100,17 @@ function parseTime(text: string): bigint {
   // in UTC it may lie outside the years of four digits, which are all that can be written without BC or a longer year
   if (instant < FIRST_INSTANT || instant > LAST_INSTANT) throw refuse('there is no such instant')
   return BigInt(instant) * 1000n + BigInt(fraction.padEnd(6, '0')) - POSTGRES_EPOCH
+}
+
+/**
+ * An instant as {@link RecoveryTarget} has it, for any option of the command line: a date, a time and an offset.
+ *
+ * @throws ToolError `usage`, which names the option and what would be right
+ */
+export function parseInstant(option: string, text: string): Date {
+  const microseconds = parseTime(option, text) + POSTGRES_EPOCH
+  // to the millisecond before it, for years before 1970, too
+  return new Date(Number((microseconds - (((microseconds % 1000n) + 1000n) % 1000n)) / 1000n))
 }
 
 function parseTargetLsn(text: string): Lsn {
@@ -139,10 +150,26 @@ function parseName(text: string): string {
  */
 export function parseTargetTimeline(text: string): TargetTimeline {
   if (text === 'latest' || text === 'current') return text
+  return timelineOf(text) ?? refuseTimeline('--target-timeline', text, ', latest or current')
+}
+
+/**
+ * The number of a timeline, in the forms of {@link parseTargetTimeline}, for any option of the command line.
+ *
+ * @throws ToolError `usage`
+ */
+export function parseTimeline(option: string, text: string): number {
+  return timelineOf(text) ?? refuseTimeline(option, text)
+}
+
+function timelineOf(text: string): number | undefined {
   const isHex = /^0[0-9A-Fa-f]{7}$/.test(text)
   const timeline = isHex || /^0x[0-9A-Fa-f]{1,8}$/i.test(text) ? Number.parseInt(text, 16) : decimal(text)
-  if (timeline >= 1 && timeline <= 0xffff_ffff) return timeline
-  throw wrong('--target-timeline', text, 'expected a number (10, 0xA or 0000000A), latest or current')
+  return timeline >= 1 && timeline <= 0xffff_ffff ? timeline : undefined
+}
+
+function refuseTimeline(option: string, text: string, orElse = ''): never {
+  throw wrong(option, text, `expected a number (10, 0xA or 0000000A)${orElse}`)
 }
 
 function decimal(text: string): number {

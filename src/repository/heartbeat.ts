@@ -9,7 +9,7 @@ import { ToolError } from '../errors.js'
 import type { Storage } from '../storage/storage.js'
 import { createObject } from './create-object.js'
 import { documentHead, formatDocument } from './document.js'
-import { heartbeatKey } from './layout.js'
+import { heartbeatKey, runningPrefix, timeOfKey } from './layout.js'
 
 /** Time between two beats. */
 const INTERVAL_MS = 60_000
@@ -20,7 +20,8 @@ const LAST_BEAT_MS = 30_000
 export interface Heartbeat {
   id: string
   host: string
-  state: 'running' | 'committed' | 'failed'
+  /** `unfinished`: all is stored but WAL, and `backup --finalize` can commit it (E6). */
+  state: 'running' | 'committed' | 'failed' | 'unfinished'
   startLsn: string
   startSegment: string
 }
@@ -32,11 +33,15 @@ export class HeartbeatWriter {
   readonly #beat: Omit<Heartbeat, 'state'>
   readonly #stopped = new AbortController()
   #loop: Promise<void> | undefined
+  /** Milliseconds since 1970. */
+  #last: number
 
-  constructor(storage: Storage, cluster: string, beat: Omit<Heartbeat, 'state'>) {
+  /** Every beat is named later than `after`: one of another host whose clock is ahead must not outlive these. */
+  constructor(storage: Storage, cluster: string, beat: Omit<Heartbeat, 'state'>, after?: Date) {
     this.#storage = storage
     this.#cluster = cluster
     this.#beat = beat
+    this.#last = after?.getTime() ?? 0
   }
 
   /** Writes the first beat, then goes on by itself; `onFailure` is told when a beat could not be written. */
@@ -48,7 +53,7 @@ export class HeartbeatWriter {
   }
 
   /** Ends the beats with a last one that says how the backup ended. */
-  async end(state: 'committed' | 'failed'): Promise<void> {
+  async end(state: Exclude<Heartbeat['state'], 'running'>): Promise<void> {
     this.#stopped.abort()
     await this.#loop
     // clean-up has a deadline of its own: in an outage the end must not wait for every retry
@@ -67,8 +72,22 @@ export class HeartbeatWriter {
   }
 
   async #write(state: Heartbeat['state'], signal?: AbortSignal): Promise<void> {
-    const now = new Date()
+    this.#last = Math.max(Date.now(), this.#last + 1)
+    const now = new Date(this.#last)
     const document = { ...documentHead(), ...this.#beat, state, time: now.toISOString() }
     await createObject(this.#storage, heartbeatKey(this.#cluster, this.#beat.id, now), formatDocument(document), signal)
   }
+}
+
+/** The time in the name of the newest beat of a backup, or undefined. */
+export async function newestBeatTime(
+  storage: Storage,
+  cluster: string,
+  id: string,
+  signal?: AbortSignal,
+): Promise<Date | undefined> {
+  let newest: Date | undefined
+  for await (const { key } of storage.list(`${runningPrefix(cluster)}${id}/`, { signal }))
+    newest = timeOfKey(key) ?? newest
+  return newest
 }

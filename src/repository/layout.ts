@@ -49,6 +49,8 @@ export const BACKUP_MANIFEST = 'backup_manifest'
 export const FILES_INDEX = 'files.jsonl.zst'
 export const OBJECTS_INDEX = 'objects.jsonl.zst'
 export const CONFIG_FOLDER = 'config/'
+/** What a backup leaves that is complete but for its WAL; no part of the backup. */
+export const UNFINISHED = 'unfinished.json'
 
 /** Folder of all WAL of a cluster. */
 function walPrefix(cluster: string): string {
@@ -80,6 +82,24 @@ export function heartbeatKey(cluster: string, id: string, time: Date): string {
   return `${runningPrefix(cluster)}${id}/${keyTime(time)}.json`
 }
 
+export function pinsPrefix(cluster: string): string {
+  return `${cluster}/pins/`
+}
+
+/** `pins/<id>/<time>.json` */
+export function pinKey(cluster: string, id: string, time: Date): string {
+  return `${pinsPrefix(cluster)}${id}/${keyTime(time)}.json`
+}
+
+export function proofsPrefix(cluster: string): string {
+  return `${cluster}/proofs/`
+}
+
+/** `proofs/<id>/<time>.json` */
+export function proofKey(cluster: string, id: string, time: Date): string {
+  return `${proofsPrefix(cluster)}${id}/${keyTime(time)}.json`
+}
+
 /** Id of a backup: its start in UTC to the second, and 8 random hex digits. */
 export function backupId(start: Date, random: string): string {
   return `${start.toISOString().replace(/[-:]/g, '').slice(0, 15)}Z-${random}`
@@ -92,6 +112,15 @@ export function isBackupId(text: string): boolean {
 /** A time that sorts as text and needs no escaping in a key: `20261122T184501.123Z`. */
 function keyTime(time: Date): string {
   return time.toISOString().replace(/[-:]/g, '')
+}
+
+/** The time in a key that ends with one, as {@link pinKey} makes them; undefined for another key. */
+export function timeOfKey(key: string): Date | undefined {
+  const match = /\/(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d\.\d{3}Z)\.json$/.exec(key)
+  if (!match) return undefined
+  const [, year, month, day, hour, minute, rest] = match
+  const time = new Date(`${year}-${month}-${day}T${hour}:${minute}:${rest}`)
+  return Number.isNaN(time.getTime()) ? undefined : time
 }
 
 function hex8(value: number): string {

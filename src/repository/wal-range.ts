@@ -124,6 +124,28 @@ async function compareWithLocal(pgWal: string, head: WalObjectHead): Promise<voi
   )
 }
 
+/** A segment as the server has it. */
+export interface LocalSegment {
+  name: string
+  /** Hex. */
+  sha256: string
+}
+
+/** The hashes of those segments that the server has finished and not recycled. */
+export async function hashLocalSegments(
+  pgWal: string,
+  segments: readonly string[],
+  signal: AbortSignal,
+): Promise<LocalSegment[]> {
+  const hashed: LocalSegment[] = []
+  for (const name of segments) {
+    signal.throwIfAborted()
+    const sha256 = await hashOfComplete(pgWal, name)
+    if (sha256 !== undefined) hashed.push({ name, sha256 })
+  }
+  return hashed
+}
+
 /** SHA-256 of a segment that the server has finished and not recycled; undefined where it has none. */
 async function hashOfComplete(pgWal: string, name: string): Promise<string | undefined> {
   const path = `${pgWal}/${name}`

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { appendFileSync } from 'node:fs'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import type { Finding } from '#src/commands/check.js'
+import type { Finding } from '#src/commands/findings.js'
 import type { ClusterBackups } from '#src/commands/list.js'
 import type { Status } from '#src/commands/status.js'
 import { parseLsn } from '#src/postgres/lsn.js'
@@ -161,7 +161,7 @@ describe('a copy that archives into the repository of its source', { skip: obsta
     assert.doesNotMatch(one.stdout, /TIMELINE/)
     await succeed(['backup', '--label', 'on copy'], repository, { cluster: copy! })
     const two = await succeed(['list'], repository)
-    assert.match(two.stdout, / PAGES +TIMELINE\n.* before .* ok +1\n.* on copy .* ok +2\n/)
+    assert.match(two.stdout, / PAGES +TIMELINE +PROOF\n.* before .* ok +1 +-\n.* on copy .* ok +2 +-\n/)
   })
 
   it('does not change what the status of its source says', async () => {

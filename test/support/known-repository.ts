@@ -9,11 +9,23 @@ import type { Storage } from '#src/storage/storage.js'
 /** Commits a record that looks like one of a real backup. */
 export async function commitRecord(
   storage: Storage,
-  facts: { id: string; label?: string; systemIdentifier?: bigint; alias?: string; stopTime?: string },
+  facts: {
+    id: string
+    label?: string
+    systemIdentifier?: bigint
+    alias?: string
+    stopTime?: string
+    timeline?: number
+  },
 ): Promise<BackupRecord> {
-  const { id, label = 'pgsluice', systemIdentifier = 7_412_345_678_901_234_567n, alias, stopTime } = facts
+  const { id, label = 'pgsluice', systemIdentifier = 7_412_345_678_901_234_567n, alias, stopTime, timeline = 1 } = facts
   await claimIdentity(storage, { major: 18, systemIdentifier, walSegmentSize: 2 ** 24, alias })
-  const point = { lsn: '0/2000028', timeline: 1, segment: '000000010000000000000002', time: '2026-01-01T00:00:00.000Z' }
+  const point = {
+    lsn: '0/2000028',
+    timeline,
+    segment: `0000000${timeline}0000000000000002`,
+    time: '2026-01-01T00:00:00.000Z',
+  }
   const sha256 = '0'.repeat(64)
   const record: BackupRecord = {
     ...documentHead(),

@@ -12,6 +12,8 @@ export interface Shop {
   store: EndpointStore
   weaknesses: Weaknesses
   pageSize: number
+  /** What buckets are set up to do, as XML by the name of the operation that asks for it; without an entry: nothing. */
+  bucketSetup: Map<string, string>
   /** Takes the body of a request in, acting out a fault in the middle of it. */
   receive: (exchange: Exchange) => Promise<Body>
 }
@@ -31,8 +33,15 @@ export const OPERATIONS: Record<string, Operation> = {
   },
   HeadBucket: (shop, exchange) => {
     bucketOf(shop, exchange)
-    send(exchange, 200, {})
+    send(exchange, 200, { 'x-amz-bucket-region': 'us-east-1' })
   },
+  GetBucketVersioning: (shop, exchange) => {
+    bucketOf(shop, exchange)
+    sendXml(exchange, shop.bucketSetup.get('GetBucketVersioning') ?? xmlDocument('VersioningConfiguration', []))
+  },
+  GetObjectLockConfiguration: (shop, exchange) => setup(shop, exchange, 'ObjectLockConfigurationNotFoundError'),
+  GetBucketEncryption: (shop, exchange) => setup(shop, exchange, 'ServerSideEncryptionConfigurationNotFoundError'),
+  GetBucketLifecycleConfiguration: (shop, exchange) => setup(shop, exchange, 'NoSuchLifecycleConfiguration'),
   DeleteBucket: (shop, exchange) => {
     if (bucketOf(shop, exchange).size > 0) throw new S3Refusal(409, 'BucketNotEmpty')
     shop.store.buckets.delete(exchange.request.bucket)
@@ -139,6 +148,14 @@ export const OPERATIONS: Record<string, Operation> = {
       xmlDocument('ListMultipartUploadsResult', [element('IsTruncated', isTruncated), ...next, ...rows]),
     )
   },
+}
+
+/** How a bucket is set up, or the code that says that it is not. */
+function setup(shop: Shop, exchange: Exchange, none: string): void {
+  bucketOf(shop, exchange)
+  const text = shop.bucketSetup.get(exchange.request.operation)
+  if (text === undefined) throw new S3Refusal(404, none)
+  sendXml(exchange, text)
 }
 
 async function completeUpload(shop: Shop, exchange: Exchange): Promise<void> {

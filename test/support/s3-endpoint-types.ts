@@ -57,6 +57,8 @@ export interface Weaknesses {
   ignoreIfMatch?: boolean
   /** Deletions are refused. */
   noDelete?: boolean
+  /** How far its clock is ahead, as its answers tell the time. */
+  clockAheadMs?: number
   /** Listings come in the order of writing. */
   unorderedLists?: boolean
 }

@@ -38,6 +38,8 @@ export class S3Endpoint {
   readonly requests: EndpointRequest[] = []
   /** May be changed at any time. */
   readonly weaknesses: Weaknesses
+  /** How buckets are set up, as XML by the operation that asks (`GetBucketVersioning`); may be changed at any time. */
+  readonly bucketSetup = new Map<string, string>()
   readonly #server: Server
   readonly #store: EndpointStore
   readonly #shop: Shop
@@ -60,6 +62,7 @@ export class S3Endpoint {
     this.#shop = {
       store: this.#store,
       weaknesses: this.weaknesses,
+      bucketSetup: this.bucketSetup,
       pageSize: options.pageSize ?? 1000,
       receive: (exchange) => this.#receive(exchange),
     }
@@ -133,6 +136,8 @@ export class S3Endpoint {
     const rule = this.#faults.find(({ match, left }) => left > 0 && match(request))
     if (rule !== undefined) rule.left -= 1
     const exchange: Exchange = { request, incoming, response, fault: rule?.action }
+    const { clockAheadMs = 0 } = this.weaknesses
+    if (clockAheadMs !== 0) response.setHeader('date', new Date(Date.now() + clockAheadMs).toUTCString())
     incoming.on('error', () => undefined) // connections that clients cut are part of the tests
     response.on('error', () => undefined)
     try {
@@ -218,10 +223,20 @@ function requestOf(incoming: IncomingMessage): EndpointRequest {
   }
 }
 
+/** What a GET of a bucket asks, by the name in its query. */
+const BUCKET_QUESTIONS: Readonly<Record<string, string>> = {
+  uploads: 'ListMultipartUploads',
+  versioning: 'GetBucketVersioning',
+  'object-lock': 'GetObjectLockConfiguration',
+  encryption: 'GetBucketEncryption',
+  lifecycle: 'GetBucketLifecycleConfiguration',
+}
+
 function operationOf(method: string, bucket: string, key: string, query: URLSearchParams): string {
   if (bucket === '') return 'ListBuckets'
   if (key === '') {
-    if (method === 'GET') return query.has('uploads') ? 'ListMultipartUploads' : 'ListObjectsV2'
+    if (method === 'GET')
+      return Object.entries(BUCKET_QUESTIONS).find(([name]) => query.has(name))?.[1] ?? 'ListObjectsV2'
     if (method === 'POST' && query.has('delete')) return 'DeleteObjects'
     return { PUT: 'CreateBucket', HEAD: 'HeadBucket', DELETE: 'DeleteBucket' }[method] ?? 'Unknown'
   }

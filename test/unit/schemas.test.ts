@@ -126,7 +126,7 @@ describe('the published schemas', () => {
 
     const settings = makeSettings({ repository: url })
     const context = { report: silent, signal: new AbortController().signal }
-    assertValid('list-result', { clusters: await list(settings, context) })
+    assertValid('list-result', { clusters: await list(settings, {}, context) })
     assertValid('show-result', await show(settings, 'nightly', context))
   })
 

@@ -20,20 +20,62 @@ export function backupFunctions(session: Session): { start: string; stop: string
 export async function checkBackupPrivileges(session: Session): Promise<void> {
   const { start, stop } = backupFunctions(session)
   for (const signature of [start, stop]) {
-    const [row] = await session.query<{ answer: boolean }>(`select has_function_privilege($1, 'EXECUTE') as answer`, [
-      `pg_catalog.${signature}`,
-    ])
-    if (row?.answer === true) continue
+    if (await mayExecute(session, signature)) continue
     throw new ToolError('database', `the role "${session.user}" may not execute ${signature}`, {
       hint: grantHint(session, signature),
     })
   }
 }
 
+/** Something that the role of a session may not do. */
+export interface MissingPrivilege {
+  /** As in "may not …". */
+  what: string
+  /** The statement that allows it. */
+  grant: string
+  /** Whether no backup can be taken without it. */
+  needed: boolean
+}
+
+/** What backups need, or could use, and the role may not do (P5); empty for a superuser. */
+export async function missingPrivileges(session: Session): Promise<MissingPrivilege[]> {
+  const { start, stop } = backupFunctions(session)
+  const functions = [
+    { signature: start, needed: true },
+    { signature: stop, needed: true },
+    { signature: 'pg_switch_wal()', needed: false },
+  ]
+  const missing: MissingPrivilege[] = []
+  for (const { signature, needed } of functions) {
+    if (await mayExecute(session, signature)) continue
+    missing.push({ what: `execute ${signature}`, grant: functionGrant(session, signature), needed })
+  }
+  const [row] = await session.query<{ answer: boolean }>(
+    `select pg_has_role(current_user, 'pg_read_all_settings', 'USAGE') as answer`,
+  )
+  if (row?.answer !== true) {
+    const grant = `GRANT pg_read_all_settings TO ${escapeIdentifier(session.user)};`
+    // --pgdata can stand in for the data directory; configuration files outside of it would not be found
+    missing.push({ what: 'see data_directory and the configuration files', grant, needed: false })
+  }
+  return missing
+}
+
+async function mayExecute(session: Session, signature: string): Promise<boolean> {
+  const [row] = await session.query<{ answer: boolean }>(`select has_function_privilege($1, 'EXECUTE') as answer`, [
+    `pg_catalog.${signature}`,
+  ])
+  return row?.answer === true
+}
+
+/** The statement that allows the role of a session to call a function. */
+export function functionGrant(session: Session, signature: string): string {
+  return `GRANT EXECUTE ON FUNCTION pg_catalog.${signature} TO ${escapeIdentifier(session.user)};`
+}
+
 /** Privileges on functions belong to one database: granted in another they do not help. */
 function grantHint(session: Session, signature: string): string {
-  const grant = `GRANT EXECUTE ON FUNCTION pg_catalog.${signature} TO ${escapeIdentifier(session.user)};`
-  return `A superuser can allow it in the database "${session.database}" with: ${grant}`
+  return `A superuser can allow it in the database "${session.database}" with: ${functionGrant(session, signature)}`
 }
 
 /** Runs `work`, which calls the function of that signature; a missing privilege becomes a hint with its GRANT. */
