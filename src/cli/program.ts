@@ -2,6 +2,7 @@
 import { Command } from 'commander'
 import { backupCommand, checkCommand, listCommand, showCommand } from './backup-commands.js'
 import { planCommand, restoreCommand } from './restore-commands.js'
+import { dropClusterCommand, expireCommand, gcCommand } from './retention-commands.js'
 import { statusCommand } from './status-command.js'
 import { walCommand } from './wal-commands.js'
 
@@ -21,6 +22,9 @@ export function createProgram(version: string): Command {
   program.addCommand(planCommand())
   program.addCommand(restoreCommand())
   program.addCommand(walCommand())
+  program.addCommand(expireCommand())
+  program.addCommand(gcCommand())
+  program.addCommand(dropClusterCommand())
   for (const command of allCommands(program)) command.exitOverride().showHelpAfterError('(see --help)')
   return program
 }

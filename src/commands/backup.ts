@@ -20,6 +20,7 @@ import { commitBackup, type BackupRecord } from '../repository/backup-record.js'
 import { HeartbeatWriter } from '../repository/heartbeat.js'
 import { claimIdentity } from '../repository/identity.js'
 import { backupId } from '../repository/layout.js'
+import { requireNotRetired } from '../repository/retired.js'
 import { awaitWalRange } from '../repository/wal-range.js'
 import type { Storage } from '../storage/storage.js'
 import { WorkerPool } from '../workers/pool.js'
@@ -130,6 +131,7 @@ async function takeBackup(run: BackupRun, outer: CommandContext): Promise<Backup
     })
     const seconds = Math.round((performance.now() - began) / 100) / 10
     const record = makeRecord(finished, indexes, { checksum: settings.checksum, seconds })
+    await requireNotRetired(storage, cluster, { id, timeline: started.timeline, segments, walSegmentSize }, signal)
     await commitBackup(storage, record, signal)
     state = 'committed'
     return record

@@ -1,7 +1,7 @@
 /** The two requests about a single whole object that puts are made of: PutObject, create-only where asked, and HEAD. */
-import { HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
+import { HeadObjectCommand, ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3'
 import { setTimeout as delay } from 'node:timers/promises'
-import { ExistsError } from '../errors.js'
+import { ExistsError, ToolError } from '../errors.js'
 import { checksumOf, objectOf, sendOptions } from './s3-access.js'
 import type { S3Access } from './s3-access.js'
 import { isConditionalConflict, isHeadAbsence, isPreconditionFailed, s3Failure } from './s3-errors.js'
@@ -33,15 +33,8 @@ export async function putObject(
     ...checksumOf(access, bytes),
     ...(isGuarded ? { IfNoneMatch: '*' } : {}),
   })
-  const answer = { date: undefined as Date | undefined }
-  command.middlewareStack.add(
-    (next) => async (args) => {
-      const result = await next(args)
-      answer.date = dateOf(result.response)
-      return result
-    },
-    { step: 'deserialize', priority: 'high', name: 'pgsluiceDate' },
-  )
+  const answer: { date: Date | undefined } = { date: undefined }
+  command.middlewareStack.add(dateNoter(answer), DATE_STEP)
   await retryConflicts(key, isGuarded, signal, async () => {
     try {
       await access.client.send(command, sendOptions(access, { bytes: bytes.byteLength, signal }))
@@ -101,6 +94,30 @@ export async function headObject(
 export async function requireAbsent(access: S3Access, key: string, signal: AbortSignal | undefined): Promise<void> {
   if ((await headObject(access, key, signal)) !== undefined) throw new ExistsError(key)
 }
+
+/** The time by the store's clock, from the head of an answer to a listing of one key at most. */
+export async function storeDate(access: S3Access, signal: AbortSignal | undefined): Promise<Date> {
+  const command = new ListObjectsV2Command({ Bucket: access.bucket, Prefix: access.prefix, MaxKeys: 1 })
+  const answer: { date: Date | undefined } = { date: undefined }
+  command.middlewareStack.add(dateNoter(answer), DATE_STEP)
+  await access.client.send(command, sendOptions(access, { signal })).catch((error: unknown) => {
+    throw s3Failure(error, { verb: 'list', bucket: access.bucket, signal })
+  })
+  if (answer.date) return answer.date
+  throw new ToolError('storage', `bucket "${access.bucket}" does not say what time it is: its answers have no Date`)
+}
+
+/** A middleware that notes the Date of the answer. */
+function dateNoter(answer: { date: Date | undefined }) {
+  return <Args, Result extends { response: unknown }>(next: (args: Args) => Promise<Result>) =>
+    async (args: Args): Promise<Result> => {
+      const result = await next(args)
+      answer.date = dateOf(result.response)
+      return result
+    }
+}
+
+const DATE_STEP = { step: 'deserialize', priority: 'high', name: 'pgsluiceDate' } as const
 
 function dateOf(response: unknown): Date | undefined {
   if (typeof response !== 'object' || response === null || !('headers' in response)) return undefined

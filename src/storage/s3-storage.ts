@@ -18,10 +18,11 @@ import { DEFAULT_REQUEST_TIMEOUT_MS, connectS3 } from './s3-client.js'
 import { deleteObjects } from './s3-delete.js'
 import { getFailure, isPreconditionFailed, isTransient, responseHeader, s3Failure, statusOf } from './s3-errors.js'
 import { abortMultipart } from './s3-multipart.js'
-import { headObject, putObject } from './s3-objects.js'
+import { headObject, putObject, storeDate } from './s3-objects.js'
 import { PartBuffers, uploadParts } from './s3-part-upload.js'
 import { uploadStream } from './s3-upload.js'
 import type { UnfinishedUpload, UploadHolder } from './stale-uploads.js'
+import type { ClockHolder } from './store-clock.js'
 import type { StorageOptions } from './storage-options.js'
 import type { GetOptions, PartSource, PutOptions, Storage, StoredObject } from './storage.js'
 
@@ -43,7 +44,7 @@ export async function openS3Storage(options: StorageOptions & { bucket: string; 
   })
 }
 
-export class S3Storage implements Storage, UploadHolder, ProbedStorage {
+export class S3Storage implements Storage, UploadHolder, ClockHolder, ProbedStorage {
   readonly url: string
   readonly #access: S3Access
   readonly #buffers: PartBuffers
@@ -155,6 +156,10 @@ export class S3Storage implements Storage, UploadHolder, ProbedStorage {
         return
       markers = { KeyMarker: key, ...(id === undefined ? {} : { UploadIdMarker: id }) }
     }
+  }
+
+  async now({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<Date> {
+    return storeDate(this.#access, signal)
   }
 
   async abortUpload(

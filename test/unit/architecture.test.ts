@@ -20,7 +20,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   'commands/': [
     ...['errors.ts', 'report.ts', 'config/', 'workers/', 'archive/', 'repository/', 'postgres/', 'postgres/session/'],
     ...['storage/storage.ts', 'storage/storage-options.ts', 'storage/open-storage.ts', 'storage/inspect.ts'],
-    ...['storage/stale-uploads.ts', 'streams/write-file-durably.ts'],
+    ...['storage/stale-uploads.ts', 'storage/store-clock.ts', 'streams/write-file-durably.ts'],
   ],
   'workers/': [
     ...['errors.ts', 'report.ts', 'archive/', 'storage/open-storage.ts', 'storage/storage-options.ts'],
