@@ -87,6 +87,16 @@ export class ExistsError extends ToolError {
   }
 }
 
+/** Some objects could not be deleted; all the others were. */
+export class DeleteError extends ToolError {
+  readonly failed: readonly { key: string; reason: string }[]
+  constructor(failed: readonly { key: string; reason: string }[], message: string, options: ToolErrorOptions = {}) {
+    super('storage', message, options)
+    this.name = 'DeleteError'
+    this.failed = failed
+  }
+}
+
 /** The text of whatever was thrown, without its stack. */
 export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)

@@ -3,6 +3,7 @@ import { Command } from 'commander'
 import { backupCommand, checkCommand, listCommand, showCommand } from './backup-commands.js'
 import { pinCommand, unpinCommand } from './pin-commands.js'
 import { planCommand, restoreCommand } from './restore-commands.js'
+import { dropClusterCommand, expireCommand, gcCommand } from './retention-commands.js'
 import { statusCommand } from './status-command.js'
 import { walCommand } from './wal-commands.js'
 
@@ -24,6 +25,9 @@ export function createProgram(version: string): Command {
   program.addCommand(planCommand())
   program.addCommand(restoreCommand())
   program.addCommand(walCommand())
+  program.addCommand(expireCommand())
+  program.addCommand(gcCommand())
+  program.addCommand(dropClusterCommand())
   for (const command of allCommands(program)) command.exitOverride().showHelpAfterError('(see --help)')
   return program
 }

@@ -20,6 +20,7 @@ import { commitBackup, type BackupRecord } from '../repository/backup-record.js'
 import { HeartbeatWriter } from '../repository/heartbeat.js'
 import { claimIdentity } from '../repository/identity.js'
 import { backupId } from '../repository/layout.js'
+import { requireNotRetired } from '../repository/retired.js'
 import { awaitWalRange } from '../repository/wal-range.js'
 import type { Storage } from '../storage/storage.js'
 import { WorkerPool } from '../workers/pool.js'
@@ -135,6 +136,7 @@ async function takeBackup(run: BackupRun, outer: CommandContext): Promise<Backup
         },
       })
       const record = recordNow()
+      await requireNotRetired(storage, cluster, { id, timeline: started.timeline, segments, walSegmentSize }, signal)
       await commitBackup(storage, record, signal)
       state = 'committed'
       return record

@@ -15,6 +15,7 @@ import { HeartbeatWriter, newestBeatTime } from '../repository/heartbeat.js'
 import type { ClusterIdentity } from '../repository/identity.js'
 import { basePrefix, FILES_INDEX, isBackupId, OBJECTS_INDEX, walKey } from '../repository/layout.js'
 import { readObjectsIndex, type ObjectLine } from '../repository/objects-index.js'
+import { requireNotRetired } from '../repository/retired.js'
 import { readUnfinished, type UnfinishedBackup } from '../repository/unfinished.js'
 import { verifiedContents } from '../repository/wal-contents.js'
 import { openWalObject } from '../repository/wal-object-read.js'
@@ -89,6 +90,9 @@ async function finish(
     report({ type: 'step', message: `comparing the ${record.objects.count} objects of backup ${id} with their index` })
     await checkObjects(storage, record, signal)
     await checkWal(storage, cluster, unfinished, { report, signal })
+    const { walSegmentSize, stop } = record
+    const segments = segmentNames(start.timeline, parseLsn(start.lsn), parseLsn(stop.lsn), walSegmentSize)
+    await requireNotRetired(storage, cluster.name, { id, timeline: start.timeline, segments, walSegmentSize }, signal)
     await commitBackup(storage, record, signal)
     state = 'committed'
     return record

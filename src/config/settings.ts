@@ -4,62 +4,10 @@
  */
 import * as v from 'valibot'
 import { ToolError } from '../errors.js'
-import { parseDuration, parseSize } from './quantities.js'
+import { RETENTION_SETTINGS, retentionFrom, type RetentionSettings } from './retention-settings.js'
+import { choice, duration, flag, size, text, url, wholeNumber } from './setting-forms.js'
 
 const MiB = 1024 * 1024
-
-type Schema<T> = v.GenericSchema<unknown, T>
-
-function text(what: string): Schema<string> {
-  return v.pipe(v.string(`expected ${what}`), v.minLength(1, `expected ${what}`))
-}
-
-function url(): Schema<string> {
-  const message = 'expected an http:// or https:// URL'
-  return v.pipe(v.string(message), v.url(message), v.regex(/^https?:/, message))
-}
-
-function choice<const T extends readonly string[]>(options: T): Schema<T[number]> {
-  return v.picklist(options, `expected ${options.join(' or ')}`)
-}
-
-/** A flag and the environment bring text, the configuration file a boolean. */
-function flag(): Schema<boolean> {
-  const message = 'expected true or false'
-  const words = v.pipe(
-    v.picklist(['true', 'false'], message),
-    v.transform((word) => word === 'true'),
-  )
-  return v.union([v.boolean(), words], message)
-}
-
-function number(parse: (text: string) => number, isRight: (value: number) => boolean, message: string): Schema<number> {
-  const fromText = v.pipe(v.string(), v.transform(parse))
-  return v.pipe(v.union([v.number(), fromText], message), v.check(isRight, message))
-}
-
-function wholeNumber(from: number, to: number): Schema<number> {
-  const parse = (digits: string): number => (/^\d+$/.test(digits) ? Number(digits) : NaN)
-  const isRight = (value: number): boolean => Number.isInteger(value) && value >= from && value <= to
-  return number(parse, isRight, `expected a whole number from ${from} to ${to}`)
-}
-
-function size(from: string, to: string): Schema<number> {
-  const least = parseSize(from) ?? 0
-  const most = parseSize(to) ?? 0
-  const isRight = (value: number): boolean => value >= least && value <= most
-  return number((words) => parseSize(words) ?? NaN, isRight, `expected a size from ${from} to ${to}, such as 128MiB`)
-}
-
-/** Always with its unit: a bare number would be seconds to one and milliseconds to another. */
-function duration(example: string): Schema<number> {
-  const message = `expected a duration such as ${example}`
-  return v.pipe(
-    v.string(message),
-    v.transform((words) => parseDuration(words) ?? NaN),
-    v.check((value) => value > 0, message),
-  )
-}
 
 /** Every setting by its name. What has no default is undefined until something sets it. */
 export const SETTINGS = {
@@ -145,6 +93,7 @@ export const SETTINGS = {
     placeholder: 'DIR',
     help: 'data directory of the server (default: what the server says; PGDATA)',
   },
+  ...RETENTION_SETTINGS,
 } as const
 
 /** Name of a setting. */
@@ -173,6 +122,8 @@ export interface Settings {
   readonly retryTimeMs: number
   readonly dbname: string | undefined
   readonly pgdata: string | undefined
+  readonly retention: RetentionSettings
+  readonly graceMs: number
 }
 
 /** Memory that the whole process may take where nothing is said. */
@@ -205,6 +156,8 @@ export function settingsFrom(parsed: RawSettings): Settings {
     retryTimeMs: (parsed['retry-time'] as number | undefined) ?? 300_000,
     dbname: parsed['dbname'] as string | undefined,
     pgdata: parsed['pgdata'] as string | undefined,
+    retention: retentionFrom(parsed),
+    graceMs: (parsed['grace'] as number | undefined) ?? 86_400_000,
   })
 }
 

@@ -14,6 +14,8 @@ export function parseClusterName(name: string): { major: number; systemIdentifie
 
 export const README_KEY = 'README.txt'
 export const PROFILE_PREFIX = 'profile/'
+/** What a probe of the store could not delete; it means nothing. */
+export const PROBE_PREFIX = 'probe/'
 
 /** `profile/<time>.json` */
 export function profileKey(time: Date): string {
@@ -30,6 +32,11 @@ export function backupRecordPrefix(cluster: string): string {
 
 export function backupRecordKey(cluster: string, id: string): string {
   return `${backupRecordPrefix(cluster)}${id}.json`
+}
+
+/** Everything of a cluster. */
+export function clusterPrefix(cluster: string): string {
+  return `${cluster}/`
 }
 
 /** Everything that belongs to one base backup, its record apart. */
@@ -98,6 +105,20 @@ export function proofsPrefix(cluster: string): string {
 /** `proofs/<id>/<time>.json` */
 export function proofKey(cluster: string, id: string, time: Date): string {
   return `${proofsPrefix(cluster)}${id}/${keyTime(time)}.json`
+}
+
+export function retiredPrefix(cluster: string): string {
+  return `${cluster}/retired/`
+}
+
+/** `retired/<time>.json` */
+export function retiredKey(cluster: string, time: Date): string {
+  return `${retiredPrefix(cluster)}${keyTime(time)}.json`
+}
+
+/** One of the folders that a backup has: `base/<id>/`, `running/<id>/` … */
+export function backupFolderPrefix(cluster: string, folder: string, id: string): string {
+  return `${cluster}/${folder}/${id}/`
 }
 
 /** Id of a backup: its start in UTC to the second, and 8 random hex digits. */

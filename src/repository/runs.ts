@@ -47,7 +47,7 @@ export async function listLastBeats(
 }
 
 /** Whether a heartbeat says of itself, by its age alone, that somebody may still be at it. */
-export function isFresh({ lastModified }: Pick<LastBeat, 'lastModified'>, now: Date): boolean {
+function isFresh({ lastModified }: Pick<LastBeat, 'lastModified'>, now: Date): boolean {
   return now.getTime() - lastModified.getTime() < FRESH_MS
 }
 

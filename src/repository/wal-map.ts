@@ -66,7 +66,7 @@ export async function* listSegments(
   timeline: number,
   options: ListWalOptions = {},
 ): AsyncGenerator<StoredSegment, void, undefined> {
-  for await (const { file, number, object } of listFiles(storage, cluster, timeline, options))
+  for await (const { file, number, object } of listWalFiles(storage, cluster, timeline, options))
     if (file.kind === 'segment') yield segmentOf(file.name, number, object)
 }
 
@@ -89,7 +89,7 @@ export async function readTimelineWal(
 ): Promise<TimelineWal> {
   const ranges: WalRange[] = []
   const partials: string[] = []
-  const end = await readEnd(listFiles(storage, cluster, timeline, options), ({ file, number, object }) => {
+  const end = await readEnd(listWalFiles(storage, cluster, timeline, options), ({ file, number, object }) => {
     if (file.kind === 'partial') partials.push(file.name)
     else if (file.kind === 'segment') addToRanges(ranges, segmentOf(file.name, number, object))
   })
@@ -118,7 +118,10 @@ export async function findWalEnd(
   let beyond = limit
   for (let from = low, leap = page; low < beyond; leap *= 2n) {
     let count = 0
-    const found = await readEnd(firstOf(PAGE, listFiles(storage, cluster, timeline, { from, signal })), () => count++)
+    const found = await readEnd(
+      firstOf(PAGE, listWalFiles(storage, cluster, timeline, { from, signal })),
+      () => count++,
+    )
     if (found === undefined) beyond = from
     else {
       end = found
@@ -131,19 +134,20 @@ export async function findWalEnd(
   return end
 }
 
-interface ListedFile {
+/** One stored file of a timeline's folder. */
+export interface StoredWalFile {
   file: Exclude<WalFile, { kind: 'history' }>
   number: bigint
   object: StoredObject
 }
 
 /** Files of a timeline's folder in the order of segments; a segment's `.backup` and `.partial` come right before it. */
-async function* listFiles(
+export async function* listWalFiles(
   storage: Storage,
   cluster: ClusterIdentity,
   timeline: number,
   { from, to, signal }: ListWalOptions,
-): AsyncGenerator<ListedFile, void, undefined> {
+): AsyncGenerator<StoredWalFile, void, undefined> {
   const first = from === undefined ? undefined : segmentName(timeline, from, cluster.walSegmentSize)
   const file = first === undefined ? undefined : parseWalFileName(first)
   const startAfter = file && { startAfter: walKey(cluster.name, file).slice(0, -'.zst'.length) }
@@ -166,8 +170,8 @@ async function* firstOf<T>(count: number, items: AsyncIterable<T>): AsyncGenerat
 }
 
 async function readEnd(
-  files: AsyncIterable<ListedFile>,
-  onFile: (file: ListedFile) => void,
+  files: AsyncIterable<StoredWalFile>,
+  onFile: (file: StoredWalFile) => void,
 ): Promise<WalEnd | undefined> {
   let end: WalEnd | undefined
   let partial: bigint | undefined

@@ -9,7 +9,7 @@ import type { Dirent } from 'node:fs'
 import { mkdir, open, readdir, rmdir, stat, unlink } from 'node:fs/promises'
 import { dirname, join, relative, sep } from 'node:path'
 import { Readable } from 'node:stream'
-import { ExistsError, NotFoundError, ToolError, reasonOf, systemErrorCode } from '../errors.js'
+import { DeleteError, ExistsError, NotFoundError, ToolError, reasonOf, systemErrorCode } from '../errors.js'
 import { isTemporaryName, syncDirectory, writeFileDurably } from '../streams/write-file-durably.js'
 import { abortable } from './abortable.js'
 import { readFileRange } from './read-file-range.js'
@@ -123,9 +123,11 @@ export class DirectoryStorage implements Storage, UploadHolder {
     const [first] = failed
     if (first === undefined) return
     const names = failed.map(({ key }) => `"${key}"`).join(', ')
-    throw new ToolError('storage', `could not delete ${names} from "${this.url}": ${reasonOf(first.error)}`, {
-      cause: first.error,
-    })
+    throw new DeleteError(
+      failed.map(({ key, error }) => ({ key, reason: reasonOf(error) })),
+      `could not delete ${names} from "${this.url}": ${reasonOf(first.error)}`,
+      { cause: first.error },
+    )
   }
 
   close(): void {

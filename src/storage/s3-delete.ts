@@ -6,7 +6,7 @@
 import { DeleteObjectCommand, DeleteObjectsCommand } from './s3-sdk.js'
 import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import { ToolError } from '../errors.js'
+import { DeleteError } from '../errors.js'
 import { objectOf, sendOptions } from './s3-access.js'
 import type { S3Access } from './s3-access.js'
 import { isNotImplemented, s3Failure } from './s3-errors.js'
@@ -42,8 +42,8 @@ export async function deleteObjects(
   if (first === undefined) return
   const named = failed.slice(0, NAMED_KEYS).map(({ key }) => `"${key}"`)
   const rest = failed.length > named.length ? ` and ${failed.length - named.length} more` : ''
-  throw new ToolError(
-    'storage',
+  throw new DeleteError(
+    failed.map(({ key, message, code }) => ({ key, reason: `${message} (${code})` })),
     `could not delete ${named.join(', ')}${rest} from bucket "${access.bucket}": ${first.message} (${first.code})`,
     { hint: first.code === 'AccessDenied' ? 'Deleting needs s3:DeleteObject, and no object lock.' : undefined },
   )

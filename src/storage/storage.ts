@@ -70,7 +70,7 @@ export interface Storage {
   /** Objects whose key begins with `prefix`, in ascending order of the key's bytes, each once; reads pages as they are needed. */
   list(prefix: string, options?: { startAfter?: string; signal?: AbortSignal | undefined }): AsyncIterable<StoredObject>
 
-  /** Deletes all keys; a missing key is no error; any key that could not be deleted makes it reject, naming them. */
+  /** Deletes all keys; a missing key is no error; any key that could not be deleted makes it reject with DeleteError, naming them. */
   delete(keys: readonly string[], options?: { signal?: AbortSignal | undefined }): Promise<void>
 
   /** Frees connections. The storage is not used afterwards. */

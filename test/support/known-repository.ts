@@ -1,4 +1,6 @@
 /** Repositories that hold records and nothing else: enough for everything that ends before it reads a backup. */
+import { parseLsn } from '#src/postgres/lsn.js'
+import { segmentName, segmentNumberAt } from '#src/postgres/wal-segment.js'
 import type { BackupRecord } from '#src/repository/backup-record.js'
 import { commitBackup } from '#src/repository/backup-record.js'
 import { documentHead } from '#src/repository/document.js'
@@ -16,16 +18,14 @@ export async function commitRecord(
     alias?: string
     stopTime?: string
     timeline?: number
+    startLsn?: string
   },
 ): Promise<BackupRecord> {
   const { id, label = 'pgsluice', systemIdentifier = 7_412_345_678_901_234_567n, alias, stopTime, timeline = 1 } = facts
+  const { startLsn: lsn = '0/2000028' } = facts
   await claimIdentity(storage, { major: 18, systemIdentifier, walSegmentSize: 2 ** 24, alias })
-  const point = {
-    lsn: '0/2000028',
-    timeline,
-    segment: `0000000${timeline}0000000000000002`,
-    time: '2026-01-01T00:00:00.000Z',
-  }
+  const segment = segmentName(timeline, segmentNumberAt(parseLsn(lsn), 2 ** 24), 2 ** 24)
+  const point = { lsn, timeline, segment, time: '2026-01-01T00:00:00.000Z' }
   const sha256 = '0'.repeat(64)
   const record: BackupRecord = {
     ...documentHead(),
@@ -41,7 +41,7 @@ export async function commitRecord(
     dataChecksums: true,
     fromStandby: false,
     checksumAlgorithm: 'CRC32C',
-    start: { ...point, checkpointLsn: '0/2000060' },
+    start: { ...point, checkpointLsn: lsn },
     stop: { ...point, time: stopTime ?? point.time },
     tablespaces: [],
     objects: { sha256, count: 1, bytes: 1 },

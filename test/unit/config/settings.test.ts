@@ -81,6 +81,18 @@ const right: Record<SettingName, [value: unknown, parsed: unknown][]> = {
   'archive-timeout': [['1ms', 1]],
   dbname: [['host=/tmp dbname=x', 'host=/tmp dbname=x']],
   pgdata: [['/srv/data', '/srv/data']],
+  'keep-full': [['3', 3]],
+  'keep-days': [[14, 14]],
+  'keep-hourly': [['24', 24]],
+  'keep-daily': [['7', 7]],
+  'keep-weekly': [['4', 4]],
+  'keep-monthly': [['12', 12]],
+  'keep-yearly': [['5', 5]],
+  'max-size': [['2TiB', 2 * 1024 ** 4]],
+  grace: [
+    ['0s', 0],
+    ['1d', 86_400_000],
+  ],
 }
 for (const name of Object.keys(SETTINGS) as SettingName[]) {
   test(`the setting "${name}" takes what is right from text and from YAML, and says what would be for all else`, () => {
@@ -97,6 +109,9 @@ test('makeSettings() knows its defaults, refuses names that it does not know, an
   const settings = makeSettings({})
   assert.deepEqual([settings.requestTimeoutMs, settings.compressionLevel, settings.checksum], [60_000, 1, 'CRC32C'])
   assert.ok(Object.isFrozen(settings))
+  assert.deepEqual([settings.retention, settings.graceMs], [{}, 86_400_000])
+  const policy = makeSettings({ 'keep-days': 14, 'max-size': '1TB' }).retention
+  assert.deepEqual(policy, { keepDays: 14, maxSizeBytes: 1e12 })
   assert.throws(() => makeSettings({ josb: 1 } as object), /unknown setting "josb"/)
   assert.throws(() => makeSettings({ jobs: 0 }), /wrong value 0 for "jobs": expected a whole number/)
 })
