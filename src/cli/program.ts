@@ -3,6 +3,7 @@ import { Command } from 'commander'
 import { backupCommand, checkCommand, listCommand, showCommand } from './backup-commands.js'
 import { planCommand, restoreCommand } from './restore-commands.js'
 import { statusCommand } from './status-command.js'
+import { acknowledgeCommand, verifyCommand } from './verify-commands.js'
 import { walCommand } from './wal-commands.js'
 
 /** The whole command line. */
@@ -20,6 +21,8 @@ export function createProgram(version: string): Command {
   program.addCommand(showCommand())
   program.addCommand(planCommand())
   program.addCommand(restoreCommand())
+  program.addCommand(verifyCommand())
+  program.addCommand(acknowledgeCommand())
   program.addCommand(walCommand())
   for (const command of allCommands(program)) command.exitOverride().showHelpAfterError('(see --help)')
   return program
