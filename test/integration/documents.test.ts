@@ -74,7 +74,7 @@ it('every JSON document, every line and every --json output of a real backup fol
     assertValid('list-result', list)
     assert.equal(list.clusters[0]?.backups.length, 1)
     assertValid('show-result', JSON.parse(await run('show', 'documents', '--json')))
-    const verified = await run('verify', '--level', 'metadata', '--json')
+    const verified = await run('verify', '--level', 'wal', '--json')
     for (const event of linesOf(verified).slice(0, -1)) assertValid('event-line', event)
     assertValid('verify-result', linesOf(verified).at(-1))
     const mapping = `${home}/fast=${home}/fast-restored`
