@@ -1,4 +1,5 @@
 /** What the package exports: the commands as functions, for programs that embed them. */
+export { acknowledge, type AcknowledgedBackup } from './commands/acknowledge.js'
 export { backup, type BackupOptions } from './commands/backup.js'
 export { check, type CheckAnswer } from './commands/check.js'
 export type { Finding } from './commands/findings.js'
@@ -15,6 +16,7 @@ export { plan, type PlanAnswer, type ReachablePlan } from './commands/plan.js'
 export type { RecoveryOptions } from './commands/recovery-request.js'
 export { restore, type RestoreOptions, type RestoreResult } from './commands/restore.js'
 export { show, type ShownBackup } from './commands/show.js'
+export { verify, type VerifiedBackup, type VerifyAnswer, type VerifyOptions } from './commands/verify.js'
 export { walFetch } from './commands/wal-fetch.js'
 export { walList, type ClusterWal } from './commands/wal-list.js'
 export { walPush } from './commands/wal-push.js'

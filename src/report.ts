@@ -18,8 +18,11 @@ export type ReportEvent =
   | { type: 'archive-extracted'; key: string; files: number; bytes: number }
   | { type: 'restore-synced'; files: number }
   | { type: 'wal-scanned'; backup: string; done: number; total: number }
+  | { type: 'verify-started'; id: string; level: string; objects: number; bytes: number }
+  | { type: 'fault-found'; id: string; key: string; place?: string; problem: string }
+  | { type: 'backup-verified'; id: string; ok: boolean; faults: number }
   | { type: 'step'; message: string }
-  | { type: 'progress'; phase: 'backup' | 'restore'; doneBytes: number; totalBytes: number }
+  | { type: 'progress'; phase: 'backup' | 'restore' | 'verify'; doneBytes: number; totalBytes: number }
 
 /** Takes events. Must not throw. */
 export type Report = (event: ReportEvent) => void

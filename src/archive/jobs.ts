@@ -114,8 +114,71 @@ export interface ExtractResult {
   bytes: number
 }
 
-export type Job = PackJob | ExtractJob
-export type JobResult = PackResult | ExtractResult
+/** A file that an archive must hold. */
+export interface ExpectedFile {
+  /** latin1, relative to PGDATA. */
+  path: string
+  size: number
+  offset: number
+  checksum: string
+}
+
+/** What pg_control must say. */
+export interface ControlFacts {
+  systemIdentifier: string
+  catalogVersion: number
+  blockSize: number
+  walSegmentSize: number
+  dataChecksums: boolean
+  /** LSN of the checkpoint that began the backup: pg_control was read later. */
+  checkpointLsn: string
+}
+
+/** Read this archive whole and compare it with what it should be; nothing is written. */
+export interface VerifyJob {
+  kind: 'verify'
+  key: string
+  /** Of the stored object, hex. Not known where the index of objects is damaged. */
+  sha256?: string | undefined
+  /** In the order of their offsets. Not known where the index of files is damaged. */
+  files?: ExpectedFile[] | undefined
+  checksumAlgorithm: ChecksumAlgorithm
+  control: ControlFacts
+  /** Verify page checksums, where the cluster has them. `startLsn`: of the backup. */
+  pages?: { blockSize: number; segmentBlocks: number; startLsn: string } | undefined
+  /** Corrupt pages that the backup found in its source: their path is UTF-8 text. */
+  knownPageErrors: { path: string; pages: number; ranges: [number, number][] }[]
+}
+
+/** Read these WAL files whole and compare each with its head and its name. */
+export interface VerifyWalJob {
+  kind: 'verify-wal'
+  cluster: { name: string; systemIdentifier: string; walSegmentSize: number }
+  /** Names of WAL segments and history files. */
+  names: string[]
+}
+
+/** Something wrong with one object. */
+export interface FoundFault {
+  key: string
+  place?: string
+  problem: string
+}
+
+/** What was found. */
+export interface VerifyResult {
+  kind: 'verified'
+  /** Of the archive; of WAL undefined. */
+  key: string | undefined
+  faults: FoundFault[]
+  /** Bytes that were read from the store. */
+  bytes: number
+  /** Blocks in one file of a relation, where pg_control was read. */
+  segmentBlocks?: number | undefined
+}
+
+export type Job = PackJob | ExtractJob | VerifyJob | VerifyWalJob
+export type JobResult = PackResult | ExtractResult | VerifyResult
 
 /** What a job is given besides its data. */
 export interface JobContext {

@@ -5,6 +5,7 @@ import { pinCommand, unpinCommand } from './pin-commands.js'
 import { planCommand, restoreCommand } from './restore-commands.js'
 import { dropClusterCommand, expireCommand, gcCommand } from './retention-commands.js'
 import { statusCommand } from './status-command.js'
+import { acknowledgeCommand, verifyCommand } from './verify-commands.js'
 import { walCommand } from './wal-commands.js'
 
 /** The whole command line. */
@@ -24,6 +25,8 @@ export function createProgram(version: string): Command {
   program.addCommand(unpinCommand())
   program.addCommand(planCommand())
   program.addCommand(restoreCommand())
+  program.addCommand(verifyCommand())
+  program.addCommand(acknowledgeCommand())
   program.addCommand(walCommand())
   program.addCommand(expireCommand())
   program.addCommand(gcCommand())

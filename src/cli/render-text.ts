@@ -90,7 +90,12 @@ function textOf(event: Exclude<ReportEvent, { type: 'progress' | 'wal-awaited' |
       return `${event.files} files, ${formatBytes(event.bytes)}, in ${event.archives} archives`
     case 'archive-packed':
     case 'archive-extracted':
+    case 'backup-verified':
       return undefined
+    case 'verify-started':
+      return `verifying backup ${event.id}: ${event.objects} objects, ${formatBytes(event.bytes)}`
+    case 'fault-found':
+      return `${colors.red('FAULT:')} ${event.key}${event.place === undefined ? '' : `, ${event.place}`}: ${event.problem}`
     case 'page-errors-found':
       return `${colors.red('PAGE ERRORS:')} ${event.pages} corrupt pages in "${event.path}" (${event.fork} fork), blocks ${event.ranges}`
     case 'backup-stopped':

@@ -1,7 +1,7 @@
 /** What has been said of backups since they were taken: pins, and what looks at them have proven. */
 import { ToolError } from '../errors.js'
 import { readPins } from '../repository/pins.js'
-import { readProofStates, type ProofState } from '../repository/proof-states.js'
+import { readProofStates, type ProofState } from '../repository/proofs.js'
 import type { Storage } from '../storage/storage.js'
 import type { CommandContext } from './context.js'
 
@@ -12,8 +12,8 @@ export interface ListedPin {
   until: string | null
 }
 
-/** What the newest look at a backup found. */
-export interface ListedProof extends ProofState {
+/** What is known of a backup from looks at it. */
+export interface ListedProof extends Pick<ProofState, 'state' | 'level' | 'time' | 'faultCount'> {
   id: string
 }
 
@@ -32,7 +32,13 @@ export async function readMarks(
   const proofs = await orWarning('proofs', () => readProofStates(storage, cluster, signal), context)
   return {
     pins: [...pins].map(([id, { until }]) => ({ id, until })),
-    proofs: [...proofs].map(([id, proof]) => ({ id, ...proof })),
+    proofs: [...proofs].map(([id, { state, level, time, faultCount }]) => ({
+      id,
+      state,
+      ...(level && { level }),
+      time,
+      faultCount,
+    })),
   }
 }
 

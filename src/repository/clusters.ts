@@ -9,20 +9,26 @@ import { parseClusterName } from './layout.js'
 /** Clusters of a repository: every sub-prefix with a `cluster.json`. */
 export async function listClusters(storage: Storage, signal?: AbortSignal): Promise<ClusterIdentity[]> {
   const clusters: ClusterIdentity[] = []
+  for await (const name of clusterNames(storage, signal)) {
+    try {
+      clusters.push(await withAlias(storage, await readIdentity(storage, name, signal), signal))
+    } catch (error) {
+      if (!(error instanceof NotFoundError)) throw error
+    }
+  }
+  return clusters
+}
+
+/** Sub-prefixes that are named like a cluster, whether or not something says that they are one. */
+export async function* clusterNames(storage: Storage, signal?: AbortSignal): AsyncGenerator<string, void, undefined> {
   let startAfter = ''
   // one page a cluster: skip from each sub-prefix to the next rather than list all of its objects
   for (;;) {
     const next = await firstKey(storage, startAfter, signal)
-    if (next === undefined) return clusters
+    if (next === undefined) return
     const folder = next.slice(0, next.indexOf('/') + 1)
     const name = folder.slice(0, -1)
-    if (parseClusterName(name)) {
-      try {
-        clusters.push(await withAlias(storage, await readIdentity(storage, name, signal), signal))
-      } catch (error) {
-        if (!(error instanceof NotFoundError)) throw error
-      }
-    }
+    if (parseClusterName(name)) yield name
     startAfter = folder === '' ? next : `${name}0` // '0' follows '/' in the order of bytes
   }
 }

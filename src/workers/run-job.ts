@@ -3,18 +3,23 @@ import { createFrameMemory, type FrameMemory } from '../archive/archive-source.j
 import { extractArchive } from '../archive/extract-archive.js'
 import type { Job, JobContext, JobResult } from '../archive/jobs.js'
 import { packArchive } from '../archive/pack-archive.js'
+import { verifyArchive } from '../archive/verify-archive.js'
+import { verifyWal } from '../archive/verify-wal.js'
 import type { Storage } from '../storage/storage.js'
 
 /** A function that runs jobs one after the other, with memory that is reused from job to job. */
 export function createJobRunner(storage: Storage): (job: Job, context: JobContext) => Promise<JobResult> {
   let memory: FrameMemory | undefined
   return (job, context) => {
-    memory ??= createFrameMemory()
     switch (job.kind) {
       case 'pack':
-        return packArchive(job, storage, memory, context)
+        return packArchive(job, storage, (memory ??= createFrameMemory()), context)
       case 'extract':
-        return extractArchive(job, storage, memory, context)
+        return extractArchive(job, storage, (memory ??= createFrameMemory()), context)
+      case 'verify':
+        return verifyArchive(job, storage, context)
+      case 'verify-wal':
+        return verifyWal(job, storage, context)
     }
   }
 }

@@ -16,6 +16,7 @@ const DOCUMENTS: readonly (readonly [RegExp, string])[] = [
   [/^pg18-\d+\/cluster\.json$/, 'cluster'],
   [/^pg18-\d+\/backups\/[^/]+\.json$/, 'backup-record'],
   [/^pg18-\d+\/running\/[^/]+\/[^/]+\.json$/, 'heartbeat'],
+  [/^pg18-\d+\/proofs\/[^/]+\/[^/]+\.json$/, 'proof'],
   [/^profile\/[^/]+\.json$/, 'profile'],
 ]
 const INDEXES: readonly (readonly [RegExp, string])[] = [
@@ -73,6 +74,9 @@ it('every JSON document, every line and every --json output of a real backup fol
     assertValid('list-result', list)
     assert.equal(list.clusters[0]?.backups.length, 1)
     assertValid('show-result', JSON.parse(await run('show', 'documents', '--json')))
+    const verified = await run('verify', '--level', 'wal', '--json')
+    for (const event of linesOf(verified).slice(0, -1)) assertValid('event-line', event)
+    assertValid('verify-result', linesOf(verified).at(-1))
     const mapping = `${home}/fast=${home}/fast-restored`
     const restore = ['restore', '--json', '--target-dir', path.join(home, 'restored'), '--tablespace-mapping', mapping]
     checkStream(await run(...restore), 'restore-result')

@@ -66,7 +66,7 @@ describe('WorkerPool', () => {
   const isHeld = ({ operation }: { operation: string }): boolean => operation === 'UploadPart'
   const drain = async (results: AsyncIterable<JobResult>): Promise<number[]> => {
     const archives = []
-    for await (const { archive } of results) archives.push(archive)
+    for await (const result of results) archives.push(archiveOf(result))
     return archives.sort((a, b) => a - b)
   }
 
@@ -93,7 +93,7 @@ describe('WorkerPool', () => {
     function* jobs(): Generator<PackJob> {
       for (; taken < 5; taken++) yield job(taken, 'small')
     }
-    for await (const { archive } of pool.run(jobs())) assert.ok(taken <= archive + 1)
+    for await (const result of pool.run(jobs())) assert.ok(taken <= archiveOf(result) + 1)
   })
 
   test('rejects with the first failure, after it has ended the others and their uploads', async () => {
@@ -150,8 +150,8 @@ describe('WorkerPool', () => {
         isClosed = true
       }
     }
-    for await (const { archive } of pool.run(jobs())) {
-      assert.equal(archive, 1)
+    for await (const result of pool.run(jobs())) {
+      assert.equal(archiveOf(result), 1)
       break
     }
     assert.deepEqual(endpoint.openUploads(), [])
@@ -224,3 +224,8 @@ describe('WorkerPool', () => {
     await pool.close()
   })
 })
+
+function archiveOf(result: JobResult): number {
+  assert.ok('archive' in result)
+  return result.archive
+}
