@@ -4,23 +4,39 @@
  */
 import * as v from 'valibot'
 import { ToolError } from '../errors.js'
-import { parseDuration, parseSize } from './quantities.js'
+import { isStorageUrl } from '../storage/storage-url.js'
+import { DURATION_PATTERN, parseDuration, parseSize, SIZE_PATTERN } from './quantities.js'
 
 const MiB = 1024 * 1024
 
 type Schema<T> = v.GenericSchema<unknown, T>
 
+/** The same form as a JSON schema, for editors: see {@link jsonForm}. */
+type JsonForm = Readonly<Record<string, unknown>>
+
+function withForm<T>(schema: Schema<T>, json: JsonForm): Schema<T> {
+  return v.pipe(schema, v.metadata({ json }))
+}
+
 function text(what: string): Schema<string> {
-  return v.pipe(v.string(`expected ${what}`), v.minLength(1, `expected ${what}`))
+  const schema = v.pipe(v.string(`expected ${what}`), v.minLength(1, `expected ${what}`))
+  return withForm(schema, { type: 'string', minLength: 1 })
+}
+
+function repository(): Schema<string> {
+  const message = 'expected s3://bucket/prefix or file:///path'
+  const schema = v.pipe(v.string(message), v.check(isStorageUrl, message))
+  return withForm(schema, { type: 'string', pattern: '^(s3://|file:///)' })
 }
 
 function url(): Schema<string> {
   const message = 'expected an http:// or https:// URL'
-  return v.pipe(v.string(message), v.url(message), v.regex(/^https?:/, message))
+  const schema = v.pipe(v.string(message), v.url(message), v.regex(/^https?:/, message))
+  return withForm(schema, { type: 'string', pattern: '^https?:' })
 }
 
 function choice<const T extends readonly string[]>(options: T): Schema<T[number]> {
-  return v.picklist(options, `expected ${options.join(' or ')}`)
+  return withForm(v.picklist(options, `expected ${options.join(' or ')}`), { enum: options })
 }
 
 /** A flag and the environment bring text, the configuration file a boolean. */
@@ -30,41 +46,50 @@ function flag(): Schema<boolean> {
     v.picklist(['true', 'false'], message),
     v.transform((word) => word === 'true'),
   )
-  return v.union([v.boolean(), words], message)
+  return withForm(v.union([v.boolean(), words], message), { enum: [true, false, 'true', 'false'] })
 }
 
-function number(parse: (text: string) => number, isRight: (value: number) => boolean, message: string): Schema<number> {
+function number(
+  parse: (text: string) => number,
+  isRight: (value: number) => boolean,
+  { message, json }: { message: string; json: JsonForm },
+): Schema<number> {
   const fromText = v.pipe(v.string(), v.transform(parse))
-  return v.pipe(v.union([v.number(), fromText], message), v.check(isRight, message))
+  const schema = v.pipe(v.union([v.number(), fromText], message), v.check(isRight, message))
+  return withForm(schema, { type: ['integer', 'string'], ...json })
 }
 
 function wholeNumber(from: number, to: number): Schema<number> {
   const parse = (digits: string): number => (/^\d+$/.test(digits) ? Number(digits) : NaN)
   const isRight = (value: number): boolean => Number.isInteger(value) && value >= from && value <= to
-  return number(parse, isRight, `expected a whole number from ${from} to ${to}`)
+  const message = `expected a whole number from ${from} to ${to}`
+  return number(parse, isRight, { message, json: { minimum: from, maximum: to, pattern: '^\\d+$' } })
 }
 
 function size(from: string, to: string): Schema<number> {
   const least = parseSize(from) ?? 0
   const most = parseSize(to) ?? 0
   const isRight = (value: number): boolean => value >= least && value <= most
-  return number((words) => parseSize(words) ?? NaN, isRight, `expected a size from ${from} to ${to}, such as 128MiB`)
+  const message = `expected a size from ${from} to ${to}, such as 128MiB`
+  const json = { minimum: least, maximum: most, pattern: SIZE_PATTERN }
+  return number((words) => parseSize(words) ?? NaN, isRight, { message, json })
 }
 
 /** Always with its unit: a bare number would be seconds to one and milliseconds to another. */
 function duration(example: string): Schema<number> {
   const message = `expected a duration such as ${example}`
-  return v.pipe(
+  const schema = v.pipe(
     v.string(message),
     v.transform((words) => parseDuration(words) ?? NaN),
     v.check((value) => value > 0, message),
   )
+  return withForm(schema, { type: 'string', pattern: DURATION_PATTERN })
 }
 
 /** Every setting by its name. What has no default is undefined until something sets it. */
 export const SETTINGS = {
   repository: {
-    schema: text('s3://bucket/prefix or file:///path'),
+    schema: repository(),
     placeholder: 'URL',
     help: 'where the repository is: s3://bucket/prefix or file:///path',
   },
@@ -177,6 +202,23 @@ export interface Settings {
 
 /** Memory that the whole process may take where nothing is said. */
 export const DEFAULT_MEMORY_BYTES = 256 * MiB
+
+/** Names of all settings. */
+export const SETTING_NAMES = Object.keys(SETTINGS) as readonly SettingName[]
+
+/** What the help of a setting says: its meaning, and what counts where nothing is said (empty where nothing does). */
+export function describeSetting(name: SettingName): { meaning: string; byDefault: string } {
+  const { help } = SETTINGS[name]
+  const [, meaning = help, byDefault = ''] = /^(.*?)(?: \(default: (.*)\))?$/.exec(help) ?? []
+  return { meaning, byDefault }
+}
+
+/** The form of a setting as a JSON schema, a little wider than {@link parseSetting}: numbers in quotes have no bounds. */
+export function jsonForm(name: SettingName): JsonForm {
+  const { json } = v.getMetadata(SETTINGS[name].schema)
+  if (typeof json !== 'object' || json === null) throw new Error(`the setting "${name}" has no JSON form`)
+  return json as JsonForm
+}
 
 /** Parses one value; returns the value, or what would be right (`expected a whole number from 1 to 256`). */
 export function parseSetting(name: SettingName, value: unknown): { value: unknown } | { problem: string } {
