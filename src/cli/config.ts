@@ -4,6 +4,9 @@
  */
 import { existsSync, readFileSync } from 'node:fs'
 import type { FileSetting } from '../config/config-file.js'
+import { DEFAULT_FILES } from '../config/default-files.js'
+import { explainValues, explainVariables, type GivenValue } from '../config/explain.js'
+import type { ExplainedSetting, ShownVariable } from '../config/explain.js'
 import { hideSecrets } from '../config/secrets.js'
 import {
   parseSetting,
@@ -17,21 +20,8 @@ import { unknownVariables, variableOf } from '../config/variables.js'
 import { reasonOf, ToolError } from '../errors.js'
 import type { Report } from '../report.js'
 
-/** The configuration file that needs no flag and no directory. */
-export const SYSTEM_FILE = '/etc/pgsluice/pgsluice.yaml'
-const DEFAULT_FILES = ['pgsluice.yaml', SYSTEM_FILE]
-
 /** Flags by the name of their setting, and `config`. */
 export type Flags = Partial<Record<SettingName | 'config', string>>
-
-/** A value that a source gave, as it was written. */
-export interface GivenValue {
-  name: SettingName
-  value: unknown
-  kind: 'file' | 'environment' | 'flag'
-  /** `pgsluice.yaml:3`, `PGSLUICE_JOBS`, `--jobs` */
-  source: string
-}
 
 /** The effective settings, and how they came about. */
 export interface LoadedSettings {
@@ -66,6 +56,22 @@ export async function loadSettings(flags: Flags, warn?: Report): Promise<LoadedS
   const parsed: RawSettings = {}
   for (const one of given) parsed[one.name] = parseGiven(one)
   return { settings: settingsFrom(parsed), given, file, unreadFiles: there.filter((path) => path !== file) }
+}
+
+/** What `config` tells. */
+export interface ExplainedConfiguration {
+  /** The file that was read; null where none was. */
+  file: string | null
+  unreadFiles: string[]
+  settings: ExplainedSetting[]
+  /** What libpq and the AWS SDK read of the environment. */
+  environment: ShownVariable[]
+}
+
+/** The effective settings with their sources, without secrets. Throws as {@link loadSettings} does. */
+export async function explainSettings(flags: Flags): Promise<ExplainedConfiguration> {
+  const { given, file = null, unreadFiles } = await loadSettings(flags)
+  return { file, unreadFiles, settings: explainValues(given), environment: explainVariables(process.env) }
 }
 
 /** The value of a variable; an empty one counts as not set. */

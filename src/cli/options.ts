@@ -14,13 +14,18 @@ export const REPOSITORY_SETTINGS: readonly SettingName[] = [
   'max-attempts',
 ]
 
-/** Adds the flags of those settings, and --config. */
-export function addSettings(command: Command, names: readonly SettingName[]): Command {
+/** Adds the flags of those settings. */
+export function addSettingFlags(command: Command, names: readonly SettingName[]): Command {
   for (const name of names) {
     const { placeholder, help } = SETTINGS[name]
     command.addOption(new Option(`--${name} <${placeholder}>`, help).argParser(onlyOnce))
   }
-  return command.addOption(
+  return command
+}
+
+/** Adds the flags of those settings, and --config. */
+export function addSettings(command: Command, names: readonly SettingName[]): Command {
+  return addSettingFlags(command, names).addOption(
     new Option('--config <FILE>', 'configuration file (default: ./pgsluice.yaml, /etc/pgsluice/pgsluice.yaml)'),
   )
 }

@@ -1,6 +1,8 @@
 /** The command tree: which commands there are, and how their help is laid out. Each command's code is loaded when it runs. */
 import { Command } from 'commander'
 import { backupCommand, checkCommand, listCommand, showCommand } from './backup-commands.js'
+import { configCommand } from './config-command.js'
+import { initCommand } from './init-command.js'
 import { planCommand, restoreCommand } from './restore-commands.js'
 import { statusCommand } from './status-command.js'
 import { walCommand } from './wal-commands.js'
@@ -13,6 +15,7 @@ export function createProgram(version: string): Command {
     .configureHelp({ sortSubcommands: false, showGlobalOptions: false })
     .addHelpText('after', HELP)
     .exitOverride()
+  program.addCommand(initCommand())
   program.addCommand(checkCommand())
   program.addCommand(statusCommand())
   program.addCommand(backupCommand())
@@ -21,6 +24,7 @@ export function createProgram(version: string): Command {
   program.addCommand(planCommand())
   program.addCommand(restoreCommand())
   program.addCommand(walCommand())
+  program.addCommand(configCommand())
   for (const command of allCommands(program)) command.exitOverride().showHelpAfterError('(see --help)')
   return program
 }
