@@ -2,7 +2,8 @@
 import type { Command } from 'commander'
 import { format } from 'prettier'
 import { createProgram } from '#src/cli/program.js'
-import { parseSetting, SETTINGS, type SettingName } from '#src/config/settings.js'
+import { describeSetting, jsonForm, parseSetting, SETTING_NAMES } from '#src/config/settings.js'
+import { variableOf } from '#src/config/variables.js'
 
 const WIDTH = 100
 const STYLE = { parser: 'markdown', semi: false, singleQuote: true, printWidth: 120, trailingComma: 'all' } as const
@@ -34,6 +35,25 @@ export async function renderConfiguration(current: string): Promise<string> {
   return format(text, STYLE)
 }
 
+/** docs/schemas/pgsluice-yaml.schema.json: the configuration file, for editors. */
+export async function renderFileSchema(): Promise<string> {
+  const properties = SETTING_NAMES.map((name) => {
+    const { meaning, byDefault } = describeSetting(name)
+    const description = `${meaning}${byDefault === '' ? '' : ` (default: ${byDefault})`}`
+    return [name, { description, ...jsonForm(name) }] as const
+  })
+  const schema = {
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    $id: 'urn:pgsluice:schema:pgsluice-yaml',
+    title: 'pgsluice.yaml',
+    description: 'The configuration file of pgsluice. Written by scripts/generate-docs.ts from the settings.',
+    type: ['object', 'null'],
+    properties: Object.fromEntries(properties),
+    additionalProperties: false,
+  }
+  return format(JSON.stringify(schema), { ...STYLE, parser: 'json' })
+}
+
 function commandsBelow(command: Command, above: readonly string[]): { command: Command; words: string[] }[] {
   const words = [...above, command.name()]
   return [
@@ -60,15 +80,12 @@ function helpOf(command: Command): string {
 }
 
 function settingsTable(): string {
-  const names = Object.keys(SETTINGS) as SettingName[]
-  const rows = names.map((name) => {
-    const { help } = SETTINGS[name]
-    const [, meaning = help, byDefault = ''] = /^(.*?)(?: \(default: (.*)\))?$/.exec(help) ?? []
+  const rows = SETTING_NAMES.map((name) => {
+    const { meaning, byDefault } = describeSetting(name)
     // No setting is a list: what is wrong with one says what would be right.
     const refusal = parseSetting(name, [])
     const form = 'problem' in refusal ? refusal.problem.replace(/^expected /, '') : ''
-    const variable = `PGSLUICE_${name.replaceAll('-', '_').toUpperCase()}`
-    return `| \`--${name}\` | \`${variable}\` | \`${name}:\` | ${meaning} | ${form} | ${byDefault} |`
+    return `| \`--${name}\` | \`${variableOf(name)}\` | \`${name}:\` | ${meaning} | ${form} | ${byDefault} |`
   })
   const head = '| flag | environment | file | what it says | form | default |\n|---|---|---|---|---|---|'
   return [head, ...rows].join('\n')

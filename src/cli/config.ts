@@ -4,47 +4,80 @@
  */
 import { existsSync, readFileSync } from 'node:fs'
 import type { FileSetting } from '../config/config-file.js'
+import { DEFAULT_FILES } from '../config/default-files.js'
+import { explainValues, explainVariables, type GivenValue } from '../config/explain.js'
+import type { ExplainedSetting, ShownVariable } from '../config/explain.js'
+import { hideSecrets } from '../config/secrets.js'
 import {
   parseSetting,
-  SETTINGS,
+  SETTING_NAMES,
   settingsFrom,
   type RawSettings,
   type SettingName,
   type Settings,
 } from '../config/settings.js'
+import { unknownVariables, variableOf } from '../config/variables.js'
 import { reasonOf, ToolError } from '../errors.js'
-
-const DEFAULT_FILES = ['pgsluice.yaml', '/etc/pgsluice/pgsluice.yaml']
+import type { Report } from '../report.js'
 
 /** Flags by the name of their setting, and `config`. */
 export type Flags = Partial<Record<SettingName | 'config', string>>
 
-/** The effective settings. Throws ToolError `usage` or `configuration` with one line a mistake would need. */
-export async function loadSettings(flags: Flags): Promise<Settings> {
-  const parsed: RawSettings = {}
-  const take = (name: SettingName, value: unknown, source: string, code: 'usage' | 'configuration'): void => {
-    const result = parseSetting(name, value)
-    if ('problem' in result) {
-      throw new ToolError(code, `wrong value ${JSON.stringify(value)} for "${name}" (${source}): ${result.problem}`)
-    }
-    parsed[name] = result.value
+/** The effective settings, and how they came about. */
+export interface LoadedSettings {
+  settings: Settings
+  /** All that was given, from the lowest source to the highest: the last of a name counts. */
+  given: GivenValue[]
+  /** The file that was read. */
+  file: string | undefined
+  /** Default files that are there and were not read, since another one was. */
+  unreadFiles: string[]
+}
+
+/**
+ * Loads them. Throws ToolError `usage` or `configuration` with one line a mistake would need. An unknown variable is such
+ * a mistake; with `warn` it is only told, since it must stop neither archiving nor recovery.
+ */
+export async function loadSettings(flags: Flags, warn?: Report): Promise<LoadedSettings> {
+  refuseUnknownVariables(warn)
+  const there = DEFAULT_FILES.filter((path) => existsSync(path))
+  const file = flags.config ?? (variable('PGSLUICE_CONFIG') || there[0])
+  const given: GivenValue[] = []
+  if (file !== undefined) given.push(...(await readConfigFile(file)).map((one) => ({ ...one, kind: 'file' as const })))
+  const variables = [['pgdata', 'PGDATA'] as const, ...SETTING_NAMES.map((name) => [name, variableOf(name)] as const)]
+  for (const [name, source] of variables) {
+    const value = variable(source)
+    if (value !== undefined) given.push({ name, value, kind: 'environment', source })
   }
-  const names = Object.keys(SETTINGS) as SettingName[]
-  const file = flags.config ?? process.env['PGSLUICE_CONFIG'] ?? DEFAULT_FILES.find((path) => existsSync(path))
-  if (file !== undefined) {
-    for (const { name, value, source } of await readConfigFile(file)) take(name, value, source, 'configuration')
-  }
-  if (process.env['PGDATA']) take('pgdata', process.env['PGDATA'], 'PGDATA', 'configuration')
-  for (const name of names) {
-    const variable = `PGSLUICE_${name.replaceAll('-', '_').toUpperCase()}`
-    const value = process.env[variable]
-    if (value !== undefined && value !== '') take(name, value, variable, 'configuration')
-  }
-  for (const name of names) {
+  for (const name of SETTING_NAMES) {
     const value = flags[name]
-    if (value !== undefined) take(name, value, `--${name}`, 'usage')
+    if (value !== undefined) given.push({ name, value, kind: 'flag', source: `--${name}` })
   }
-  return settingsFrom(parsed)
+  const parsed: RawSettings = {}
+  for (const one of given) parsed[one.name] = parseGiven(one)
+  return { settings: settingsFrom(parsed), given, file, unreadFiles: there.filter((path) => path !== file) }
+}
+
+/** What `config` tells. */
+export interface ExplainedConfiguration {
+  /** The file that was read; null where none was. */
+  file: string | null
+  unreadFiles: string[]
+  settings: ExplainedSetting[]
+  /** What libpq and the AWS SDK read of the environment. */
+  environment: ShownVariable[]
+}
+
+/** The effective settings with their sources, without secrets. Throws as {@link loadSettings} does. */
+export async function explainSettings(flags: Flags): Promise<ExplainedConfiguration> {
+  const { given, file = null, unreadFiles } = await loadSettings(flags)
+  return { file, unreadFiles, settings: explainValues(given), environment: explainVariables(process.env) }
+}
+
+/** The value of a variable; an empty one counts as not set. */
+function variable(name: string): string | undefined {
+  const value = process.env[name]
+  return value === '' ? undefined : value
 }
 
 /**
@@ -52,8 +85,24 @@ export async function loadSettings(flags: Flags): Promise<Settings> {
  * it. It is noted beside what was done ahead, and never read.
  */
 export function frontPlace(): string | undefined {
-  const place = process.env['PGSLUICE_FRONT']
-  return place === '' ? undefined : place
+  return variable('PGSLUICE_FRONT')
+}
+
+function parseGiven({ name, value, kind, source }: GivenValue): unknown {
+  const result = parseSetting(name, value)
+  if (!('problem' in result)) return result.value
+  const shown = value === undefined ? 'no single value' : hideSecrets(JSON.stringify(value))
+  const code = kind === 'flag' ? 'usage' : 'configuration'
+  throw new ToolError(code, `wrong value ${shown} for "${name}" (${source}): ${result.problem}`)
+}
+
+function refuseUnknownVariables(warn: Report | undefined): void {
+  for (const { name, nearest } of unknownVariables(Object.keys(process.env))) {
+    const message = `unknown environment variable "${name}"`
+    const hint = nearest ? `Did you mean ${nearest}?` : 'Unset it; docs/configuration.md tells the variables there are.'
+    if (!warn) throw new ToolError('configuration', message, { hint })
+    warn({ type: 'warning', message, hint })
+  }
 }
 
 async function readConfigFile(path: string): Promise<FileSetting[]> {

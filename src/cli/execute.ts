@@ -47,9 +47,10 @@ export async function execute<T>(execution: Execution<T>): Promise<void> {
   const signal = AbortSignal.any([interrupted, output.signal])
   const writeOut = (text: string): void => void process.stdout.write(text)
   try {
-    const settings = await loadSettings(flags)
     const events = flags.json && execution.streams ? jsonReport(writeOut) : renderer.report
     const report = flags.quiet ? onlyWarnings(events) : events
+    // nothing that is only odd may stop archiving or recovery
+    const { settings } = await loadSettings(flags, rules === 'ordinary' ? undefined : report)
     const result = await execution.run(settings, { report, signal })
     renderer.end()
     if (flags.json) {

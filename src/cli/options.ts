@@ -14,15 +14,26 @@ export const REPOSITORY_SETTINGS: readonly SettingName[] = [
   'max-attempts',
 ]
 
-/** Adds the flags of those settings, and --config. */
-export function addSettings(command: Command, names: readonly SettingName[]): Command {
+/** Adds the flags of those settings. */
+export function addSettingFlags(command: Command, names: readonly SettingName[]): Command {
   for (const name of names) {
     const { placeholder, help } = SETTINGS[name]
-    command.addOption(new Option(`--${name} <${placeholder}>`, help))
+    command.addOption(new Option(`--${name} <${placeholder}>`, help).argParser(onlyOnce))
   }
-  return command.addOption(
+  return command
+}
+
+/** Adds the flags of those settings, and --config. */
+export function addSettings(command: Command, names: readonly SettingName[]): Command {
+  return addSettingFlags(command, names).addOption(
     new Option('--config <FILE>', 'configuration file (default: ./pgsluice.yaml, /etc/pgsluice/pgsluice.yaml)'),
   )
+}
+
+/** A command line that contradicts itself is refused: neither value is known to be the one that was meant. */
+function onlyOnce(value: string, before: string | undefined): string {
+  if (before !== undefined && before !== value) throw new InvalidArgumentError('It is given twice, with two values.')
+  return value
 }
 
 /** Flags come camel-cased from commander; settings go by their own names. */

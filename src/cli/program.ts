@@ -2,6 +2,8 @@
 import { Command } from 'commander'
 import { backupCommand, checkCommand, listCommand, showCommand } from './backup-commands.js'
 import { pinCommand, unpinCommand } from './pin-commands.js'
+import { configCommand } from './config-command.js'
+import { initCommand } from './init-command.js'
 import { planCommand, restoreCommand } from './restore-commands.js'
 import { dropClusterCommand, expireCommand, gcCommand } from './retention-commands.js'
 import { statusCommand } from './status-command.js'
@@ -16,6 +18,7 @@ export function createProgram(version: string): Command {
     .configureHelp({ sortSubcommands: false, showGlobalOptions: false })
     .addHelpText('after', HELP)
     .exitOverride()
+  program.addCommand(initCommand())
   program.addCommand(checkCommand())
   program.addCommand(statusCommand())
   program.addCommand(backupCommand())
@@ -31,6 +34,7 @@ export function createProgram(version: string): Command {
   program.addCommand(expireCommand())
   program.addCommand(gcCommand())
   program.addCommand(dropClusterCommand())
+  program.addCommand(configCommand())
   for (const command of allCommands(program)) command.exitOverride().showHelpAfterError('(see --help)')
   return program
 }

@@ -1,5 +1,5 @@
 /** What `expire`, `gc` and `drop-cluster` found and did, for people. */
-import colors from 'picocolors'
+import { colors } from './colors.js'
 import type { DropClusterResult } from '../commands/drop-cluster.js'
 import type { ExpireFolder, ExpireResult, ExpireWal, RetentionDeed } from '../commands/expire-result.js'
 import type { GcResult } from '../commands/gc.js'

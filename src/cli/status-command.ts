@@ -2,6 +2,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { parseDuration } from '../config/quantities.js'
 import { addSettings, ANSWER_NO, COMMON_EXITS, helpEnd, REPOSITORY_SETTINGS } from './options.js'
+import { exposition } from './prometheus.js'
 import { start, type Options } from './start.js'
 
 /** `pgsluice status` */
@@ -24,6 +25,7 @@ export function statusCommand(): Command {
     )
     .option('--offline', 'look at the bucket alone; ages are by the clock of this host')
     .option('--json', 'print the answer as JSON')
+    .addOption(new Option('--prometheus', 'print the answer as metrics for Prometheus').conflicts('json'))
     .addHelpText(
       'after',
       helpEnd(
@@ -31,18 +33,23 @@ export function statusCommand(): Command {
           'pgsluice status',
           'pgsluice status --max-lag 5min --max-segments 8',
           'pgsluice status --offline --cluster main',
+          'pgsluice status --prometheus',
         ],
         [[0, 'all is well'], ANSWER_NO, ...COMMON_EXITS.slice(1)],
       ),
     )
-    .action((options: Options & { maxLag?: number; maxSegments?: number; offline?: boolean }) =>
+    .action((options: Options & { maxLag?: number; maxSegments?: number; offline?: boolean; prometheus?: boolean }) =>
       start(options, {
         run: async (settings, context) => {
           const { status } = await import('../commands/status.js')
           const { maxLag: maxLagMs, maxSegments, offline } = options
           return status(settings, { maxLagMs, maxSegments, offline }, context)
         },
-        text: async (answer) => (await import('./status-text.js')).statusText(answer),
+        text: async (answer) => {
+          if (!options.prometheus) return (await import('./status-text.js')).statusText(answer)
+          const { statusMetrics } = await import('./status-metrics.js')
+          return exposition(statusMetrics(answer)).trimEnd()
+        },
         exitCode: ({ ok }) => (ok ? 0 : ANSWER_NO[0]),
       }),
     )

@@ -1,5 +1,5 @@
 /** What `verify` and `acknowledge` tell people: a line a backup, then what is wrong. */
-import colors from 'picocolors'
+import { colors } from './colors.js'
 import type { AcknowledgedBackup } from '../commands/acknowledge.js'
 import type { VerifiedBackup, VerifyAnswer } from '../commands/verify.js'
 import { formatSeconds, formatTime } from './format.js'

@@ -10,11 +10,11 @@ import { quoteShell } from '../postgres/recovery-settings.js'
  * Path of the shell front beside this program. Throws ToolError `usage` where the program lies in npx's cache, which npm
  * empties as it likes: a server that recovers months later would not find it.
  */
-export function findFront(): string {
+export function findFront(setting = 'restore_command'): string {
   const front = join(dirname(fileURLToPath(import.meta.url)), '..', 'pgsluice-wal')
   if (front.includes('/_npx/')) {
-    throw new ToolError('usage', `restore_command would name "${front}", in the cache of npx, which npm may empty`, {
-      hint: 'Install pgsluice on this host (npm install --global pgsluice) and restore with that.',
+    throw new ToolError('usage', `${setting} would name "${front}", in the cache of npx, which npm may empty`, {
+      hint: 'Install pgsluice on this host (npm install --global pgsluice) and run that.',
     })
   }
   if (!existsSync(front)) throw new ToolError('configuration', `the shell front "${front}" is missing`)

@@ -1,7 +1,8 @@
 /** Reads the settings out of a YAML file's text; every mistake is named with file and line. */
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml'
 import { ToolError } from '../errors.js'
-import { SETTINGS, type SettingName } from './settings.js'
+import { nearestName } from './nearest.js'
+import { SETTING_NAMES, SETTINGS, type SettingName } from './settings.js'
 
 /** One setting of a file, not yet parsed. */
 export interface FileSetting {
@@ -27,8 +28,9 @@ export function parseConfigFile(text: string, path: string): FileSetting[] {
     const line = isScalar(key) && key.range ? lines.linePos(key.range[0]).line : 1
     const source = `${path}:${line}`
     if (!Object.hasOwn(SETTINGS, name)) {
+      const nearest = nearestName(name.replaceAll('_', '-').toLowerCase(), SETTING_NAMES)
       throw new ToolError('configuration', `unknown setting "${name}" (${source})`, {
-        hint: `There are: ${Object.keys(SETTINGS).join(', ')}.`,
+        hint: nearest ? `Did you mean "${nearest}"?` : `There are: ${SETTING_NAMES.join(', ')}.`,
       })
     }
     return { name: name as SettingName, value: isScalar(value) ? value.value : undefined, source }

@@ -15,6 +15,10 @@ const SIZE_UNITS: Readonly<Record<string, number>> = {
 
 const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, min: 60_000, h: 3_600_000, d: 86_400_000 }
 
+/** What {@link parseSize} and {@link parseDuration} take, as patterns of a JSON schema. */
+export const SIZE_PATTERN = patternOf(SIZE_UNITS)
+export const DURATION_PATTERN = patternOf(DURATION_UNITS)
+
 /** Bytes of `128MiB`, `1 GB` or `4096`; undefined for what is no size. */
 export function parseSize(text: string): number | undefined {
   return parseQuantity(text, SIZE_UNITS)
@@ -30,4 +34,8 @@ function parseQuantity(text: string, units: Readonly<Record<string, number>>): n
   const unit = match?.[2]
   const factor = unit !== undefined && Object.hasOwn(units, unit) ? units[unit] : undefined
   return factor === undefined ? undefined : Math.round(Number(match?.[1]) * factor)
+}
+
+function patternOf(units: Readonly<Record<string, number>>): string {
+  return `^\\s*\\d+(\\.\\d+)? ?(${Object.keys(units).join('|')})\\s*$`
 }

@@ -1,20 +1,36 @@
 /** The forms that values of settings take: each parses text (and what YAML makes of it), and says what would be right. */
 import * as v from 'valibot'
-import { parseDuration, parseSize } from './quantities.js'
+import { isStorageUrl } from '../storage/storage-url.js'
+import { DURATION_PATTERN, parseDuration, parseSize, SIZE_PATTERN } from './quantities.js'
 
 type Schema<T> = v.GenericSchema<unknown, T>
 
+/** The same form as a JSON schema, for editors. */
+export type JsonForm = Readonly<Record<string, unknown>>
+
+function withForm<T>(schema: Schema<T>, json: JsonForm): Schema<T> {
+  return v.pipe(schema, v.metadata({ json }))
+}
+
 export function text(what: string): Schema<string> {
-  return v.pipe(v.string(`expected ${what}`), v.minLength(1, `expected ${what}`))
+  const schema = v.pipe(v.string(`expected ${what}`), v.minLength(1, `expected ${what}`))
+  return withForm(schema, { type: 'string', minLength: 1 })
+}
+
+export function repository(): Schema<string> {
+  const message = 'expected s3://bucket/prefix or file:///path'
+  const schema = v.pipe(v.string(message), v.check(isStorageUrl, message))
+  return withForm(schema, { type: 'string', pattern: '^(s3://|file:///)' })
 }
 
 export function url(): Schema<string> {
   const message = 'expected an http:// or https:// URL'
-  return v.pipe(v.string(message), v.url(message), v.regex(/^https?:/, message))
+  const schema = v.pipe(v.string(message), v.url(message), v.regex(/^https?:/, message))
+  return withForm(schema, { type: 'string', pattern: '^https?:' })
 }
 
 export function choice<const T extends readonly string[]>(options: T): Schema<T[number]> {
-  return v.picklist(options, `expected ${options.join(' or ')}`)
+  return withForm(v.picklist(options, `expected ${options.join(' or ')}`), { enum: options })
 }
 
 /** A flag and the environment bring text, the configuration file a boolean. */
@@ -24,25 +40,33 @@ export function flag(): Schema<boolean> {
     v.picklist(['true', 'false'], message),
     v.transform((word) => word === 'true'),
   )
-  return v.union([v.boolean(), words], message)
+  return withForm(v.union([v.boolean(), words], message), { enum: [true, false, 'true', 'false'] })
 }
 
-function number(parse: (text: string) => number, isRight: (value: number) => boolean, message: string): Schema<number> {
+function number(
+  parse: (text: string) => number,
+  isRight: (value: number) => boolean,
+  { message, json }: { message: string; json: JsonForm },
+): Schema<number> {
   const fromText = v.pipe(v.string(), v.transform(parse))
-  return v.pipe(v.union([v.number(), fromText], message), v.check(isRight, message))
+  const schema = v.pipe(v.union([v.number(), fromText], message), v.check(isRight, message))
+  return withForm(schema, { type: ['integer', 'string'], ...json })
 }
 
 export function wholeNumber(from: number, to: number): Schema<number> {
   const parse = (digits: string): number => (/^\d+$/.test(digits) ? Number(digits) : NaN)
   const isRight = (value: number): boolean => Number.isInteger(value) && value >= from && value <= to
-  return number(parse, isRight, `expected a whole number from ${from} to ${to}`)
+  const message = `expected a whole number from ${from} to ${to}`
+  return number(parse, isRight, { message, json: { minimum: from, maximum: to, pattern: '^\\d+$' } })
 }
 
 export function size(from: string, to: string): Schema<number> {
   const least = parseSize(from) ?? 0
   const most = parseSize(to) ?? 0
   const isRight = (value: number): boolean => value >= least && value <= most
-  return number((words) => parseSize(words) ?? NaN, isRight, `expected a size from ${from} to ${to}, such as 128MiB`)
+  const message = `expected a size from ${from} to ${to}, such as 128MiB`
+  const json = { minimum: least, maximum: most, pattern: SIZE_PATTERN }
+  return number((words) => parseSize(words) ?? NaN, isRight, { message, json })
 }
 
 /**
@@ -51,9 +75,10 @@ export function size(from: string, to: string): Schema<number> {
  */
 export function duration(example: string, { mayBeZero = false } = {}): Schema<number> {
   const message = `expected a duration such as ${example}`
-  return v.pipe(
+  const schema = v.pipe(
     v.string(message),
     v.transform((words) => parseDuration(words) ?? NaN),
     v.check((value) => value > 0 || (mayBeZero && value === 0), message),
   )
+  return withForm(schema, { type: 'string', pattern: DURATION_PATTERN })
 }

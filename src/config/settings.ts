@@ -5,14 +5,14 @@
 import * as v from 'valibot'
 import { ToolError } from '../errors.js'
 import { RETENTION_SETTINGS, retentionFrom, type RetentionSettings } from './retention-settings.js'
-import { choice, duration, flag, size, text, url, wholeNumber } from './setting-forms.js'
+import { choice, duration, flag, repository, size, text, url, wholeNumber, type JsonForm } from './setting-forms.js'
 
 const MiB = 1024 * 1024
 
 /** Every setting by its name. What has no default is undefined until something sets it. */
 export const SETTINGS = {
   repository: {
-    schema: text('s3://bucket/prefix or file:///path'),
+    schema: repository(),
     placeholder: 'URL',
     help: 'where the repository is: s3://bucket/prefix or file:///path',
   },
@@ -128,6 +128,23 @@ export interface Settings {
 
 /** Memory that the whole process may take where nothing is said. */
 export const DEFAULT_MEMORY_BYTES = 256 * MiB
+
+/** Names of all settings. */
+export const SETTING_NAMES = Object.keys(SETTINGS) as readonly SettingName[]
+
+/** What the help of a setting says: its meaning, and what counts where nothing is said (empty where nothing does). */
+export function describeSetting(name: SettingName): { meaning: string; byDefault: string } {
+  const { help } = SETTINGS[name]
+  const [, meaning = help, byDefault = ''] = /^(.*?)(?: \(default: (.*)\))?$/.exec(help) ?? []
+  return { meaning, byDefault }
+}
+
+/** The form of a setting as a JSON schema, a little wider than {@link parseSetting}: numbers in quotes have no bounds. */
+export function jsonForm(name: SettingName): JsonForm {
+  const { json } = v.getMetadata(SETTINGS[name].schema)
+  if (typeof json !== 'object' || json === null) throw new Error(`the setting "${name}" has no JSON form`)
+  return json as JsonForm
+}
 
 /** Parses one value; returns the value, or what would be right (`expected a whole number from 1 to 256`). */
 export function parseSetting(name: SettingName, value: unknown): { value: unknown } | { problem: string } {

@@ -35,7 +35,10 @@ export async function readNewest<T>(
   prefix: string,
   signal?: AbortSignal,
 ): Promise<Map<string, T & DocumentHead>> {
-  const newest = [...(await documentKeys(storage, prefix, signal))].map(([id, keys]) => ({ id, key: keys.at(-1) ?? '' }))
+  const newest = [...(await documentKeys(storage, prefix, signal))].map(([id, keys]) => ({
+    id,
+    key: keys.at(-1) ?? '',
+  }))
   const documents = new Map<string, T & DocumentHead>()
   for (let at = 0; at < newest.length; at += PARALLEL_READS) {
     const batch = newest.slice(at, at + PARALLEL_READS).map(async ({ id, key }) => {

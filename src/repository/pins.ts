@@ -75,7 +75,7 @@ export async function readPins(
 }
 
 /** Whether a pin keeps its backup at `now`. An end that cannot be read as a time never comes: keeping is the safe side. */
-export function holdsAt({ pinned, until }: Pin, now: Date): boolean {
+function holdsAt({ pinned, until }: Pin, now: Date): boolean {
   if (!pinned) return false
   return until === null || !(Date.parse(until) <= now.getTime())
 }

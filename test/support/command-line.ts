@@ -13,7 +13,7 @@ import { ROOT } from './oracles.js'
 import { giveToServerUser, runAsServerUser, serverEnvironment, serverIds, serverUser } from './server-user.js'
 import { waitUntil } from './wait.js'
 
-const MAIN = path.join(ROOT, 'dist', 'main.js')
+export const MAIN = path.join(ROOT, 'dist', 'main.js')
 /** For archive_command and restore_command: absolute, since a server has no PATH worth relying on. */
 export const FRONT = path.join(ROOT, 'dist', 'pgsluice-wal')
 

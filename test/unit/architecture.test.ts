@@ -16,7 +16,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   'main.ts': ['errors.ts', 'report.ts', 'cli/'],
   'api.ts': ['errors.ts', 'report.ts', 'commands/', 'config/'],
   'cli/': ['errors.ts', 'report.ts', 'commands/', 'config/', 'postgres/lsn.ts'],
-  'config/': ['errors.ts', 'report.ts'],
+  // The form of a repository's URL is the storage's to say, and a setting's to refuse.
+  'config/': ['errors.ts', 'report.ts', 'storage/storage-url.ts'],
   'commands/': [
     ...['errors.ts', 'report.ts', 'config/', 'workers/', 'archive/', 'repository/', 'postgres/', 'postgres/session/'],
     ...['storage/storage.ts', 'storage/storage-options.ts', 'storage/open-storage.ts', 'storage/inspect.ts'],

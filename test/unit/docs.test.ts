@@ -5,7 +5,7 @@ import path from 'node:path'
 import { describe, it } from 'node:test'
 import { createProgram } from '#src/cli/program.js'
 import { EXIT_BUG, EXIT_CODES, EXIT_FETCH_FAILED, EXIT_PAGE_ERRORS } from '#src/errors.js'
-import { renderCommands, renderConfiguration } from '../../scripts/docs/render.js'
+import { renderCommands, renderConfiguration, renderFileSchema } from '../../scripts/docs/render.js'
 import { ROOT } from '../support/oracles.js'
 
 const read = (file: string): string => readFileSync(path.join(ROOT, file), 'utf8')
@@ -25,6 +25,10 @@ describe('the documentation', () => {
   it('has every setting as it is', async () => {
     const text = read('docs/configuration.md')
     assert.equal(text, await renderConfiguration(text), STALE)
+  })
+
+  it('has the schema of the configuration file as it is', async () => {
+    assert.equal(read('docs/schemas/pgsluice-yaml.schema.json'), await renderFileSchema(), STALE)
   })
 
   it('tells every exit code in README.md', () => {

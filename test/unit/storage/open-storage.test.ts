@@ -1,5 +1,6 @@
 import { ToolError } from '#src/errors.js'
-import { openStorage, parseStorageUrl } from '#src/storage/open-storage.js'
+import { openStorage } from '#src/storage/open-storage.js'
+import { parseStorageUrl } from '#src/storage/storage-url.js'
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
