@@ -17,6 +17,7 @@ export type ReportEvent =
   | { type: 'archive-extracted'; key: string; files: number; bytes: number }
   | { type: 'restore-synced'; files: number }
   | { type: 'wal-scanned'; backup: string; done: number; total: number }
+  | { type: 'rate-changed'; bytesPerSecond: number | null }
   | { type: 'step'; message: string }
   | { type: 'progress'; phase: 'backup' | 'restore'; doneBytes: number; totalBytes: number }
 

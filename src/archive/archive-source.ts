@@ -195,13 +195,17 @@ export class ArchiveSource implements PartSource {
   }
 
   async #readPieces(body: OpenBody, room: Uint8Array, offset: number): Promise<void> {
-    for (let at = 0; at < room.length; at += PIECE_BYTES) {
-      const piece = room.subarray(at, Math.min(at + PIECE_BYTES, room.length))
+    const { reads, signal } = this.#context
+    let at = 0
+    while (at < room.length) {
+      const piece = room.subarray(at, at + (reads?.pieceBytes(PIECE_BYTES) ?? PIECE_BYTES))
+      if (reads) await reads.take(piece.length, signal)
       const position = body.file.size - body.file.rest
       body.file.read(piece)
       const again = body.verification?.check(piece, offset + at, position, body.file)
       if (again) await again
       body.checksum.update(piece)
+      at += piece.length
     }
   }
 

@@ -3,6 +3,7 @@
  * byte), since names of files are bytes and plain strings cross threads cheaply.
  */
 import type { ChecksumAlgorithm } from '../postgres/checksum.js'
+import type { RateLimit } from '../streams/rate-limit.js'
 
 /** A member to pack. */
 export interface PackMember {
@@ -122,5 +123,7 @@ export interface JobContext {
   signal: AbortSignal
   /** Adds to the bytes done; cheap enough for every frame. */
   addProgress: (bytes: number) => void
+  /** Of what is read from the data directory. */
+  reads?: RateLimit | undefined
   onUploadStarted?: (upload: { key: string; uploadId: string }) => void
 }

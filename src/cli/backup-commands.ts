@@ -37,6 +37,7 @@ export function backupCommand(): Command {
     'pgdata',
     'jobs',
     'memory',
+    'max-rate',
     'compression-level',
     'checksum',
     'archive-timeout',
@@ -64,6 +65,7 @@ export function backupCommand(): Command {
     .action((options: Options & { label?: string; checkpoint: 'fast' | 'spread' }) =>
       start(options, {
         streams: true,
+        rereads: true,
         run: async (settings, context) => {
           const { backup } = await import('../commands/backup.js')
           return backup(settings, { label: options.label, checkpoint: options.checkpoint }, context)

@@ -97,6 +97,10 @@ function textOf(event: Exclude<ReportEvent, { type: 'progress' | 'wal-awaited' |
       return `all files are stored; backup stopped at ${event.stopLsn} (${event.stopSegment})`
     case 'restore-planned':
       return `${event.files} files, ${formatBytes(event.bytes)}, from ${event.archives} archives`
+    case 'rate-changed':
+      return event.bytesPerSecond === null
+        ? 'settings read again: no limit of the rate'
+        : `settings read again: at most ${formatBytes(event.bytesPerSecond)}/s`
     case 'restore-synced':
       return `${event.files} files synced`
   }

@@ -30,6 +30,7 @@ import { takeInventory } from './backup-inventory.js'
 import { makeRecord } from './backup-record-of.js'
 import { findBackupSource, type BackupSource } from './backup-source.js'
 import type { CommandContext } from './context.js'
+import { followRate } from './follow-rate.js'
 import { neededSegments, type FinishedBackup } from './finished-backup.js'
 import { openToWrite } from './open-repository.js'
 
@@ -66,9 +67,10 @@ export async function backup(
   checkLabel(label)
   const resources = planResources(settings, availableParallelism())
   const session = await connectToServer({ dbname: settings.dbname, signal: context.signal })
+  const { rate, stop } = followRate(settings, context)
   try {
     const source = await findBackupSource(session, settings)
-    const { storage, options: storageOptions } = await openToWrite(settings, resources, context.signal)
+    const { storage, options: storageOptions } = await openToWrite(settings, resources, context.signal, rate)
     const graceMs = settings.requestTimeoutMs + 30_000
     const pool = new WorkerPool({ threads: resources.jobs, storage: storageOptions, graceMs })
     try {
@@ -78,6 +80,7 @@ export async function backup(
       storage.close()
     }
   } finally {
+    stop()
     await session.end()
   }
 }

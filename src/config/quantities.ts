@@ -18,6 +18,12 @@ export function parseSize(text: string): number | undefined {
   return parseQuantity(text, SIZE_UNITS)
 }
 
+/** Bytes a second of `50MB/s` or `100 MiB/s`; undefined for what is no rate. */
+export function parseRate(text: string): number | undefined {
+  const match = /^(.*[^ ]) ?\/ ?s$/.exec(text.trim())
+  return match?.[1] === undefined ? undefined : parseSize(match[1])
+}
+
 /** Milliseconds of `30s`, `10min` or `500ms`; undefined for what is no duration. A unit is required. */
 export function parseDuration(text: string): number | undefined {
   return parseQuantity(text, DURATION_UNITS)

@@ -4,7 +4,7 @@
  */
 import * as v from 'valibot'
 import { ToolError } from '../errors.js'
-import { parseDuration, parseSize } from './quantities.js'
+import { parseDuration, parseRate, parseSize } from './quantities.js'
 
 const MiB = 1024 * 1024
 
@@ -49,6 +49,19 @@ function size(from: string, to: string): Schema<number> {
   const most = parseSize(to) ?? 0
   const isRight = (value: number): boolean => value >= least && value <= most
   return number((words) => parseSize(words) ?? NaN, isRight, `expected a size from ${from} to ${to}, such as 128MiB`)
+}
+
+/** Bytes a second; 0 for `none`, which takes back what a source below it says. */
+function rate(from: string): Schema<number> {
+  const least = parseRate(from) ?? 0
+  const isRight = (value: number): boolean => value === 0 || (value >= least && value < Number.MAX_SAFE_INTEGER)
+  const parse = (words: string): number => {
+    if (words === 'none') return 0
+    const bytes = parseRate(words)
+    return bytes === undefined || bytes === 0 ? NaN : bytes
+  }
+  const message = `expected a rate of at least ${from}, such as 50MB/s or 100MiB/s, or none`
+  return v.pipe(v.string(message), v.transform(parse), v.check(isRight, message))
 }
 
 /** Always with its unit: a bare number would be seconds to one and milliseconds to another. */
@@ -109,6 +122,11 @@ export const SETTINGS = {
     placeholder: 'SIZE',
     help: 'memory of the whole process (default: 256MiB)',
   },
+  'max-rate': {
+    schema: rate('64kB/s'),
+    placeholder: 'RATE',
+    help: 'most bytes a second read from the data directory, and moved to or from the repository (default: none)',
+  },
   'compression-level': { schema: wholeNumber(1, 19), placeholder: 'N', help: 'zstd level (default: 1)' },
   checksum: {
     schema: choice(['CRC32C', 'SHA256']),
@@ -165,6 +183,7 @@ export interface Settings {
   readonly maxAttempts: number
   readonly jobs: number | undefined
   readonly memoryBytes: number | undefined
+  readonly maxBytesPerSecond: number | undefined
   readonly compressionLevel: number
   readonly checksum: 'CRC32C' | 'SHA256'
   readonly archiveTimeoutMs: number | undefined
@@ -197,6 +216,7 @@ export function settingsFrom(parsed: RawSettings): Settings {
     maxAttempts: (parsed['max-attempts'] as number | undefined) ?? 10,
     jobs: parsed['jobs'] as number | undefined,
     memoryBytes: parsed['memory'] as number | undefined,
+    maxBytesPerSecond: (parsed['max-rate'] as number | undefined) || undefined,
     compressionLevel: (parsed['compression-level'] as number | undefined) ?? 1,
     checksum: (parsed['checksum'] as 'CRC32C' | 'SHA256' | undefined) ?? 'CRC32C',
     archiveTimeoutMs: parsed['archive-timeout'] as number | undefined,

@@ -6,6 +6,7 @@
  */
 import { fileURLToPath } from 'node:url'
 import { ToolError } from '../errors.js'
+import { RateLimit } from '../streams/rate-limit.js'
 import { DirectoryStorage } from './directory-storage.js'
 import type { StorageOptions } from './storage-options.js'
 import type { Storage } from './storage.js'
@@ -16,7 +17,10 @@ export type StorageLocation = { kind: 's3'; bucket: string; prefix: string } | {
 /** Opens the storage without speaking to it. Rejects with a `usage` error for a URL that names none. */
 export async function openStorage(options: StorageOptions): Promise<Storage> {
   const location = parseStorageUrl(options.url)
-  if (location.kind === 'directory') return new DirectoryStorage({ url: options.url, path: location.path })
+  if (location.kind === 'directory') {
+    const limit = options.rate && new RateLimit(options.rate, 'transfers')
+    return new DirectoryStorage({ url: options.url, path: location.path, limit })
+  }
   const { openS3Storage } = await import('./s3-storage.js')
   return openS3Storage({ ...options, bucket: location.bucket, prefix: location.prefix })
 }

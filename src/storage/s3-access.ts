@@ -2,6 +2,7 @@
 import type { S3Client } from '@aws-sdk/client-s3'
 import { crc32 } from 'node:zlib'
 import { ToolError } from '../errors.js'
+import type { RateLimit } from '../streams/rate-limit.js'
 import type { StoreAbilities } from './storage-options.js'
 
 /** Parts of an upload are numbered 1 to 10,000 (O2). */
@@ -21,6 +22,8 @@ export interface S3Access {
   prefix: string
   abilities: StoreAbilities
   requestTimeoutMs: number
+  /** Of all that is sent and received. */
+  limit: RateLimit | undefined
   partSizeBytes: number
   partsInFlight: number
   /** Never use a single PutObject: for the probe of multipart uploads (inspect.ts). */
@@ -40,12 +43,16 @@ export function checksumOf(access: S3Access, bytes: Uint8Array): { ChecksumCRC32
   return { ChecksumCRC32: checksum.toString('base64') }
 }
 
-/** Options of a request with a body, which takes longer the longer it is. */
+/**
+ * Options of a request with a body, which takes longer the longer it is. A body that we hold back ourselves may take any
+ * time: a connection that moves nothing is still noticed by its own timeout.
+ */
 export function sendOptions(
   access: S3Access,
   { bytes = 0, signal }: { bytes?: number; signal?: AbortSignal | undefined } = {},
 ): { abortSignal?: AbortSignal; requestTimeout: number } {
-  const requestTimeout = access.requestTimeoutMs + Math.ceil(bytes / SLOWEST_UPLOAD_BYTES_PER_MS)
+  const isHeldBack = bytes > 0 && access.limit?.active === true
+  const requestTimeout = isHeldBack ? 0 : access.requestTimeoutMs + Math.ceil(bytes / SLOWEST_UPLOAD_BYTES_PER_MS)
   return signal === undefined ? { requestTimeout } : { abortSignal: signal, requestTimeout }
 }
 

@@ -8,8 +8,10 @@ import { GetObjectCommand, ListMultipartUploadsCommand, ListObjectsV2Command } f
 import type { GetObjectCommandOutput } from '@aws-sdk/client-s3'
 import { Readable } from 'node:stream'
 import { ToolError } from '../errors.js'
+import { RateLimit } from '../streams/rate-limit.js'
 import { compareKeys } from './directory-storage.js'
 import type { ProbedStorage, ProbedVariant } from './inspect.js'
+import { limitUploads } from './s3-limited-upload.js'
 import { resumingRead } from './resuming-read.js'
 import type { OpenedRange, RangeWanted } from './resuming-read.js'
 import { SINGLE_PUT_BYTES, objectOf, sendOptions } from './s3-access.js'
@@ -30,8 +32,12 @@ const ALL_ABILITIES = { createOnlyPut: true, createOnlyMultipart: true, checksum
 
 /** Opens a bucket without speaking to it. */
 export async function openS3Storage(options: StorageOptions & { bucket: string; prefix: string }): Promise<S3Storage> {
+  const client = await connectS3(options)
+  const limit = options.rate && new RateLimit(options.rate, 'transfers')
+  if (limit) limitUploads(client, limit)
   return new S3Storage(options.url, {
-    client: await connectS3(options),
+    client,
+    limit,
     bucket: options.bucket,
     prefix: options.prefix === '' ? '' : `${options.prefix}/`,
     abilities: options.abilities ?? ALL_ABILITIES,
@@ -77,7 +83,7 @@ export class S3Storage implements Storage, UploadHolder, ProbedStorage {
 
   async get(key: string, { offset = 0, length, signal }: GetOptions = {}): Promise<Readable> {
     const open = (range: RangeWanted): Promise<OpenedRange> => this.#openRange(key, range)
-    return resumingRead(open, { key, offset, length, signal, isTransient })
+    return resumingRead(open, { key, offset, length, signal, isTransient, limit: this.#access.limit })
   }
 
   async head(key: string, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<StoredObject | undefined> {
