@@ -95,6 +95,8 @@ export interface ExtractJob {
   kind: 'extract'
   archive: number
   key: string
+  /** Size of the object, as recorded. */
+  storedBytes: number
   /** Target directory (latin1). */
   targetDirectory: string
   /** In the order of their offsets. */

@@ -75,9 +75,9 @@ export async function openToWrite(
       await keepProfile(options, inspection, signal)
     }
     if (abilities.createOnlyPut && abilities.createOnlyMultipart && abilities.checksumHeaders)
-      return { storage, options }
+      return { storage, options: { ...options, distanceMs: storage.distanceMs } }
     storage.close()
-    const known = { ...options, abilities }
+    const known = { ...options, abilities, distanceMs: storage.distanceMs }
     return { storage: await openStorage(known), options: known }
   } catch (error) {
     storage.close()

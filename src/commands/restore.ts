@@ -215,6 +215,7 @@ async function* extractJobs(
       kind: 'extract',
       archive,
       key,
+      storedBytes: plan.sizes.get(basename(key)) ?? 0, // an archive that the index of objects does not name is read as a stream
       targetDirectory: Buffer.from(target.directory).toString('latin1'),
       files: files.map((file) => (file.path === 'global/pg_control' ? { ...file, path: UNNAMED_CONTROL } : file)),
       checksumAlgorithm: record.checksumAlgorithm,

@@ -14,7 +14,7 @@ import type { ProbedStorage, ProbedVariant } from './inspect.js'
 import { limitUploads } from './s3-limited-upload.js'
 import { resumingRead } from './resuming-read.js'
 import type { OpenedRange, RangeWanted } from './resuming-read.js'
-import { SINGLE_PUT_BYTES, objectOf, sendOptions } from './s3-access.js'
+import { SINGLE_PUT_BYTES, objectOf, sendOptions, timed } from './s3-access.js'
 import type { S3Access } from './s3-access.js'
 import { DEFAULT_REQUEST_TIMEOUT_MS, connectS3 } from './s3-client.js'
 import { deleteObjects } from './s3-delete.js'
@@ -44,6 +44,7 @@ export async function openS3Storage(options: StorageOptions & { bucket: string; 
     requestTimeoutMs: options.requestTimeoutMs ?? DEFAULT_REQUEST_TIMEOUT_MS,
     partSizeBytes: options.partSizeBytes ?? DEFAULT_PART_SIZE_BYTES,
     partsInFlight: Math.max(1, options.partsInFlight ?? DEFAULT_PARTS_IN_FLIGHT),
+    distance: { ms: options.distanceMs ?? Infinity },
     alwaysMultipart: false,
   })
 }
@@ -56,7 +57,12 @@ export class S3Storage implements Storage, UploadHolder, ProbedStorage {
   constructor(url: string, access: S3Access) {
     this.url = url
     this.#access = access
-    this.#buffers = new PartBuffers(access.partsInFlight)
+    this.#buffers = new PartBuffers(access.partSizeBytes * access.partsInFlight)
+  }
+
+  get distanceMs(): number | undefined {
+    const { ms } = this.#access.distance
+    return ms === Infinity ? undefined : ms
   }
 
   async put(key: string, body: Uint8Array | Readable | PartSource, options: PutOptions = {}): Promise<StoredObject> {
@@ -106,9 +112,11 @@ export class S3Storage implements Storage, UploadHolder, ProbedStorage {
         ...(startAfter === undefined || startAfter === '' ? {} : { StartAfter: access.prefix + startAfter }),
         ...(token === undefined ? {} : { ContinuationToken: token }),
       })
-      const page = await access.client.send(command, sendOptions(access, { signal })).catch((error: unknown) => {
-        throw s3Failure(error, { verb: `list "${prefix}" in`, bucket: access.bucket, signal })
-      })
+      const page = await timed(access, access.client.send(command, sendOptions(access, { signal }))).catch(
+        (error: unknown) => {
+          throw s3Failure(error, { verb: `list "${prefix}" in`, bucket: access.bucket, signal })
+        },
+      )
       for (const { Key: fullKey = '', Size: size = 0, LastModified: lastModified = new Date(0) } of page.Contents ??
         []) {
         const key = fullKey.slice(access.prefix.length)

@@ -22,6 +22,8 @@ export interface StorageOptions {
   partsInFlight?: number | undefined
   /** Limits what goes to the store and comes from it, over all threads that are given the same memory. Default: no limit. */
   rate?: SharedRate | undefined
+  /** The quickest answer that another client of the same store had; decides how the first archive is cut. Default: unknown. */
+  distanceMs?: number | undefined
   /** What this store was found able to do (profile/); what is undefined is taken as able. */
   abilities?: StoreAbilities | undefined
 }

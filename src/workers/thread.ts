@@ -14,7 +14,10 @@ const controller = new AbortController()
 const send = (message: FromThread): void => {
   port.postMessage(message)
 }
-const opening = openStorage(data.storage).then((storage) => ({ storage, run: createJobRunner(storage) }))
+// what an upload takes for its parts, a download may take for what comes ahead
+const { partSizeBytes = 0, partsInFlight = 1 } = data.storage
+const partBytes = partSizeBytes * partsInFlight
+const opening = openStorage(data.storage).then((storage) => ({ storage, run: createJobRunner(storage, partBytes) }))
 opening.catch(() => undefined) // reported by the first job, which awaits it
 
 port.on('message', (message: ToThread) => {
