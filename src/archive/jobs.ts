@@ -39,6 +39,8 @@ export interface PackJob {
   objectBound: number
   checksumAlgorithm: ChecksumAlgorithm
   compressionLevel: number
+  /** Read little at a time. Default false. */
+  smallReads?: boolean
   /** Verify page checksums (C2), where the cluster has them. */
   pages?: { blockSize: number; segmentBlocks: number } | undefined
 }

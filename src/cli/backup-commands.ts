@@ -50,6 +50,10 @@ export function backupCommand(): Command {
         .default('fast'),
     )
     .option('--json', 'print events and the result as JSON lines')
+    .option(
+      '--nice',
+      'lower priority of CPU, reads and writes (a warning says what this host cannot), and smaller reads',
+    )
     .option('--quiet', 'print warnings and the result only')
     .addHelpText(
       'after',
@@ -68,7 +72,11 @@ export function backupCommand(): Command {
         rereads: true,
         run: async (settings, context) => {
           const { backup } = await import('../commands/backup.js')
-          return backup(settings, { label: options.label, checkpoint: options.checkpoint }, context)
+          return backup(
+            settings,
+            { label: options.label, checkpoint: options.checkpoint, smallReads: options.nice },
+            context,
+          )
         },
         text: ({ id }) => id,
         json: (backup) => ({ backup }),

@@ -10,7 +10,7 @@ import { rereadOnSignal, signalToAbort } from './signals.js'
 
 /** How a command runs and what it prints. */
 export interface Execution<T> {
-  flags: Flags & { json?: boolean; quiet?: boolean }
+  flags: Flags & { json?: boolean; quiet?: boolean; nice?: boolean }
   rules?: ExitRules
   /** Events go to stdout as JSON lines, too (with `--json`); else only the result does. */
   streams?: boolean
@@ -58,6 +58,7 @@ export async function execute<T>(execution: Execution<T>): Promise<void> {
       )
     : undefined
   try {
+    if (flags.nice) await (await import('./low-priority.js')).lowerPriority(report)
     const settings = await loadSettings(flags)
     const result = await execution.run(settings, { report, signal, onSettingsReread })
     renderer.end()

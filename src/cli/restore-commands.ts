@@ -93,6 +93,7 @@ export function restoreCommand(): Command {
   addSettings(command, [...REPOSITORY_SETTINGS, 'cluster', 'jobs', 'memory', 'max-rate'])
   return command
     .option('--json', 'print events and the result as JSON lines')
+    .option('--nice', 'lower priority of CPU, reads and writes (a warning says what this host cannot)')
     .option('--quiet', 'print warnings and the result only')
     .addHelpText(
       'after',

@@ -43,6 +43,8 @@ export interface BackupOptions {
   label?: string | undefined
   /** `spread` lets the checkpoint at the start take its time. Default `fast`. */
   checkpoint?: 'fast' | 'spread' | undefined
+  /** Reads of 128 KiB instead of 1 MiB: others wait less for the disk. Default false. */
+  smallReads?: boolean | undefined
 }
 
 /** What one run works with. */
@@ -55,6 +57,7 @@ interface BackupRun {
   pool: WorkerPool
   label: string
   checkpoint: 'fast' | 'spread'
+  smallReads: boolean
 }
 
 /** Takes a backup and returns its record. With page errors the backup is complete: see `totals.pageErrors`. */
@@ -63,7 +66,7 @@ export async function backup(
   options: BackupOptions,
   context: CommandContext,
 ): Promise<BackupRecord> {
-  const { label = 'pgsluice', checkpoint = 'fast' } = options
+  const { label = 'pgsluice', checkpoint = 'fast', smallReads = false } = options
   checkLabel(label)
   const resources = planResources(settings, availableParallelism())
   const session = await connectToServer({ dbname: settings.dbname, signal: context.signal })
@@ -74,7 +77,10 @@ export async function backup(
     const graceMs = settings.requestTimeoutMs + 30_000
     const pool = new WorkerPool({ threads: resources.jobs, storage: storageOptions, graceMs })
     try {
-      return await takeBackup({ settings, resources, session, source, storage, pool, label, checkpoint }, context)
+      return await takeBackup(
+        { settings, resources, session, source, storage, pool, label, checkpoint, smallReads },
+        context,
+      )
     } finally {
       await pool.close()
       storage.close()
@@ -153,7 +159,7 @@ async function copyUntilStopped(
   context: CommandContext,
   onLost: (reason: ToolError) => void,
 ): Promise<FinishedBackup> {
-  const { settings, resources, session, source, pool, label } = run
+  const { settings, resources, session, source, pool, label, smallReads } = run
   const { started } = backup
   const stopProbing = startProbing(session, { inRecovery: started.inRecovery, onLost })
   let copy
@@ -164,7 +170,15 @@ async function copyUntilStopped(
     checkRecordFits(tablespaces)
     const inventory = await takeInventory(source, tablespaces, settings.checksum, context)
     await checkTablespacesAreThere(inventory.skipped, tablespaces, session)
-    const copied = await copyCluster(source, inventory, backup, settings, pool, resources.jobs, context)
+    const copied = await copyCluster(
+      source,
+      inventory,
+      { ...backup, smallReads },
+      settings,
+      pool,
+      resources.jobs,
+      context,
+    )
     copy = { configFiles, inventory, copied }
   } finally {
     stopProbing()

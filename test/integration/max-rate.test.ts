@@ -3,7 +3,8 @@
  * nothing but a limit that does not limit makes them shorter.
  */
 import assert from 'node:assert/strict'
-import { writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { after, before, describe, test } from 'node:test'
 import { openStorage } from '#src/storage/open-storage.js'
 import type { Storage } from '#src/storage/storage.js'
@@ -11,11 +12,19 @@ import { changeRate, shareRate } from '#src/streams/rate-limit.js'
 import { Scene } from '../support/backup-scene.js'
 import { openWorkplace } from '../support/pgsluice.js'
 import { giveToServerUser } from '../support/server-user.js'
+import { waitUntil } from '../support/wait.js'
 
 /** What may pass at once: the credit of a fifth of a second, and one piece of each of two threads. */
 const atOnce = (rate: number): number => rate / 5 + 2 * 65536
 
-describe('--max-rate', () => {
+const noProc = existsSync('/proc/self/task')
+  ? false
+  : 'this machine cannot say the priority of a thread: it has no /proc'
+
+const niceness = (pid: number, thread: string): number =>
+  Number(/\) (?:\S+ ){16}(-?\d+)/.exec(readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8'))?.[1])
+
+describe('--max-rate and --nice', () => {
   let scene: Scene
   let workplace: Awaited<ReturnType<typeof openWorkplace>>
   before(async () => {
@@ -65,6 +74,26 @@ describe('--max-rate', () => {
     assert.equal(exitCode, 0, stderr)
     const least = (loaded - atOnce(6e6)) / 6e6
     assert.ok(seconds >= least, `${loaded} bytes took ${seconds} s, and at 6 MB/s they take ${least} s`)
+  })
+
+  test('--nice lowers the priority of every thread, also of those that start later', { skip: noProc }, async () => {
+    const command = await scene.start(['backup', '--json', '--nice', '--jobs', '2', '--max-rate', '64kB/s'])
+    await command.waitForEvent('backup-planned')
+    // the main thread, the pool of libuv and the garbage collector are eleven at most; a worker thread is there beside them
+    const threads = await waitUntil('a worker thread', () => {
+      const found = readdirSync(`/proc/${command.pid}/task`)
+      return found.length >= 12 && found
+    })
+    const nice = threads.map((id) => niceness(command.pid, id))
+    const warned = command.lines.some((line) => line.type === 'warning' && line.message.startsWith('--nice:'))
+    const io = warned ? undefined : execFileSync('ionice', ['-p', threads.at(-1)!], { encoding: 'utf8' })
+    command.kill('SIGTERM')
+    await command.ended
+    assert.ok(
+      nice.every((value) => value >= 10),
+      nice.join(' '),
+    )
+    assert.match(io ?? 'ionice is not here, and that was said', /^best-effort: prio 7|not here/)
   })
 
   for (const kind of ['upload', 'download'] as const) {
