@@ -21,6 +21,7 @@ export type ReportEvent =
   | { type: 'verify-started'; id: string; level: string; objects: number; bytes: number }
   | { type: 'fault-found'; id: string; key: string; place?: string; problem: string }
   | { type: 'backup-verified'; id: string; ok: boolean; faults: number }
+  | { type: 'rate-changed'; bytesPerSecond: number | null }
   | { type: 'step'; message: string }
   | { type: 'progress'; phase: 'backup' | 'restore' | 'verify'; doneBytes: number; totalBytes: number }
 

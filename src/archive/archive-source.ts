@@ -19,6 +19,8 @@ import { PageVerification } from './page-verification.js'
 
 /** Bytes that are read, checked and hashed at a time: small enough for the cache, large enough for few system calls. */
 const PIECE_BYTES = 1024 * 1024
+/** What a backup that is to stay out of the way reads at a time: the disk is free for others between two of them. */
+const SMALL_PIECE_BYTES = 128 * 1024
 const WASM_PAGE = 65536
 /** No WAL restores the end of a configuration file that has grown since the walk: it is read as it is now (F1). */
 const LARGEST_CONFIGURATION = 256 * 1024
@@ -195,13 +197,18 @@ export class ArchiveSource implements PartSource {
   }
 
   async #readPieces(body: OpenBody, room: Uint8Array, offset: number): Promise<void> {
-    for (let at = 0; at < room.length; at += PIECE_BYTES) {
-      const piece = room.subarray(at, Math.min(at + PIECE_BYTES, room.length))
+    const { reads, signal } = this.#context
+    const most = this.#job.smallReads ? SMALL_PIECE_BYTES : PIECE_BYTES
+    let at = 0
+    while (at < room.length) {
+      const piece = room.subarray(at, at + (reads?.pieceBytes(most) ?? most))
+      if (reads) await reads.take(piece.length, signal)
       const position = body.file.size - body.file.rest
       body.file.read(piece)
       const again = body.verification?.check(piece, offset + at, position, body.file)
       if (again) await again
       body.checksum.update(piece)
+      at += piece.length
     }
   }
 

@@ -7,10 +7,10 @@
 import { createHash } from 'node:crypto'
 import { ToolError } from '../errors.js'
 import { createFileChecksum } from '../postgres/checksum.js'
-import type { Storage } from '../storage/storage.js'
 import { FileWriter } from '../streams/file-writer.js'
 import { tarHeaderProblem } from '../streams/tar-header.js'
 import { decompress } from '../streams/zstd-decompress.js'
+import type { ArchiveReader } from './archive-reader.js'
 import type { FrameMemory } from './archive-source.js'
 import type { ExtractFile, ExtractJob, ExtractResult, JobContext } from './jobs.js'
 import { checkRelativePath } from './safe-path.js'
@@ -20,17 +20,17 @@ const HEADER_BYTES = 512
 /** Extracts the files of one archive. Rejects with the first mismatch; what was written by then stays. */
 export async function extractArchive(
   job: ExtractJob,
-  storage: Storage,
+  reader: ArchiveReader,
   memory: FrameMemory,
   context: JobContext,
 ): Promise<ExtractResult> {
-  const body = await storage.get(job.key, { signal: context.signal })
+  const body = reader.read(job.key, job.storedBytes, context.signal)
   const extraction = new Extraction(job)
   const hash = createHash('sha256')
   async function* hashed(): AsyncGenerator<Uint8Array> {
     for await (const chunk of body) {
-      hash.update(chunk as Buffer)
-      yield chunk as Buffer
+      hash.update(chunk)
+      yield chunk
     }
   }
   try {
@@ -44,7 +44,7 @@ export async function extractArchive(
       throw new ToolError('damaged', `"${job.key}" is damaged: its SHA-256 is not the recorded one`)
   } finally {
     extraction.close()
-    body.destroy()
+    await body.return()
   }
   const bytes = job.files.reduce((sum, file) => sum + file.size, 0)
   return { kind: 'extracted', archive: job.archive, key: job.key, files: job.files.length, bytes }

@@ -3,6 +3,7 @@
  * byte), since names of files are bytes and plain strings cross threads cheaply.
  */
 import type { ChecksumAlgorithm } from '../postgres/checksum.js'
+import type { RateLimit } from '../streams/rate-limit.js'
 
 /** A member to pack. */
 export interface PackMember {
@@ -38,6 +39,8 @@ export interface PackJob {
   objectBound: number
   checksumAlgorithm: ChecksumAlgorithm
   compressionLevel: number
+  /** Read little at a time. Default false. */
+  smallReads?: boolean
   /** Verify page checksums (C2), where the cluster has them. */
   pages?: { blockSize: number; segmentBlocks: number } | undefined
 }
@@ -94,6 +97,8 @@ export interface ExtractJob {
   kind: 'extract'
   archive: number
   key: string
+  /** Size of the object, as recorded. */
+  storedBytes: number
   /** Target directory (latin1). */
   targetDirectory: string
   /** In the order of their offsets. */
@@ -185,5 +190,7 @@ export interface JobContext {
   signal: AbortSignal
   /** Adds to the bytes done; cheap enough for every frame. */
   addProgress: (bytes: number) => void
+  /** Of what is read from the data directory. */
+  reads?: RateLimit | undefined
   onUploadStarted?: (upload: { key: string; uploadId: string }) => void
 }

@@ -43,6 +43,7 @@ export function backupCommand(): Command {
     'pgdata',
     'jobs',
     'memory',
+    'max-rate',
     'compression-level',
     'checksum',
     'archive-timeout',
@@ -61,6 +62,10 @@ export function backupCommand(): Command {
       ).conflicts(NOT_WITH_FINALIZE),
     )
     .option('--json', 'print events and the result as JSON lines')
+    .option(
+      '--nice',
+      'lower priority of CPU, reads and writes (a warning says what this host cannot), and smaller reads',
+    )
     .option('--quiet', 'print warnings and the result only')
     .addHelpText(
       'after',
@@ -77,12 +82,17 @@ export function backupCommand(): Command {
     .action((options: Options & { label?: string; checkpoint: 'fast' | 'spread'; finalize?: string }) =>
       start(options, {
         streams: true,
+        rereads: true,
         run: async (settings, context) => {
           if (options.finalize !== undefined) {
             return (await import('../commands/finalize.js')).finalize(settings, options.finalize, context)
           }
           const { backup } = await import('../commands/backup.js')
-          return backup(settings, { label: options.label, checkpoint: options.checkpoint }, context)
+          return backup(
+            settings,
+            { label: options.label, checkpoint: options.checkpoint, smallReads: options.nice },
+            context,
+          )
         },
         text: ({ id }) => id,
         json: (backup) => ({ backup }),

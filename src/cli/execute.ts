@@ -7,14 +7,16 @@ import { loadSettings, type Flags } from './config.js'
 import { describeError, exitCodeOf, exitNow, setExitCode, type ExitRules } from './exit.js'
 import { jsonReport } from './render-json.js'
 import { TextRenderer } from './render-text.js'
-import { signalToAbort } from './signals.js'
+import { rereadOnSignal, signalToAbort } from './signals.js'
 
 /** How a command runs and what it prints. */
 export interface Execution<T> {
-  flags: Flags & { json?: boolean; quiet?: boolean }
+  flags: Flags & { json?: boolean; quiet?: boolean; nice?: boolean }
   rules?: ExitRules
   /** Events go to stdout as JSON lines, too (with `--json`); else only the result does. */
   streams?: boolean
+  /** SIGUSR2 has the settings read again while it runs. */
+  rereads?: boolean
   run: (settings: Settings, context: CommandContext) => Promise<T>
   /** What a person reads on stdout; undefined prints nothing. */
   text?: (result: T) => string | undefined | Promise<string | undefined>
@@ -46,12 +48,21 @@ export async function execute<T>(execution: Execution<T>): Promise<void> {
   process.stderr.on('error', () => undefined)
   const signal = AbortSignal.any([interrupted, output.signal])
   const writeOut = (text: string): void => void process.stdout.write(text)
+  const events = flags.json && execution.streams ? jsonReport(writeOut) : renderer.report
+  const report = flags.quiet ? onlyWarnings(events) : events
+  const onSettingsReread = execution.rereads
+    ? rereadOnSignal(
+        () => loadSettings(flags),
+        (error) => {
+          report({ type: 'warning', message: `the settings stay as they are: ${reasonOf(error)}` })
+        },
+      )
+    : undefined
   try {
-    const events = flags.json && execution.streams ? jsonReport(writeOut) : renderer.report
-    const report = flags.quiet ? onlyWarnings(events) : events
+    if (flags.nice) await (await import('./low-priority.js')).lowerPriority(report)
     // nothing that is only odd may stop archiving or recovery
     const { settings } = await loadSettings(flags, rules === 'ordinary' ? undefined : report)
-    const result = await execution.run(settings, { report, signal })
+    const result = await execution.run(settings, { report, signal, onSettingsReread })
     renderer.end()
     if (flags.json) {
       const document = execution.json ? execution.json(result) : (result as object)

@@ -104,6 +104,10 @@ function textOf(event: Exclude<ReportEvent, { type: 'progress' | 'wal-awaited' |
       return `backup ${event.id} is complete but for its WAL: "pgsluice backup --finalize ${event.id}" commits it once that is archived`
     case 'restore-planned':
       return `${event.files} files, ${formatBytes(event.bytes)}, from ${event.archives} archives`
+    case 'rate-changed':
+      return event.bytesPerSecond === null
+        ? 'settings read again: no limit of the rate'
+        : `settings read again: at most ${formatBytes(event.bytesPerSecond)}/s`
     case 'restore-synced':
       return `${event.files} files synced`
   }

@@ -90,9 +90,10 @@ export function restoreCommand(): Command {
         'whether the restored server archives WAL (default: off; of a standby: preserve)',
       ).choices(['off', 'preserve']),
     )
-  addSettings(command, [...REPOSITORY_SETTINGS, 'cluster', 'jobs', 'memory'])
+  addSettings(command, [...REPOSITORY_SETTINGS, 'cluster', 'jobs', 'memory', 'max-rate'])
   return command
     .option('--json', 'print events and the result as JSON lines')
+    .option('--nice', 'lower priority of CPU, reads and writes (a warning says what this host cannot)')
     .option('--quiet', 'print warnings and the result only')
     .addHelpText(
       'after',
@@ -112,6 +113,7 @@ export function restoreCommand(): Command {
     .action((backup: string | undefined, options: Options & RestoreFlags) =>
       start(options, {
         streams: true,
+        rereads: true,
         run: async (settings, context) => {
           const { restore } = await import('../commands/restore.js')
           return restore(settings, restoreOptions(backup, options), context)

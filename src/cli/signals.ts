@@ -14,6 +14,32 @@ export class InterruptedError extends ToolError {
   }
 }
 
+/**
+ * SIGUSR2 asks for the settings to be read again; without a handler it would end the process. `read` is run for each
+ * signal and its settings go to whoever follows; those that came before anybody did are for the first who does.
+ */
+export function rereadOnSignal<T>(
+  read: () => Promise<T>,
+  onFailure: (error: unknown) => void,
+): (listener: (settings: T) => void) => () => void {
+  let listener: ((settings: T) => void) | undefined
+  let unheard: { settings: T } | undefined
+  process.on('SIGUSR2', () => {
+    read().then((settings) => {
+      if (listener) listener(settings)
+      else unheard = { settings }
+    }, onFailure)
+  })
+  return (follow) => {
+    listener = follow
+    if (unheard) follow(unheard.settings)
+    unheard = undefined
+    return () => {
+      if (listener === follow) listener = undefined
+    }
+  }
+}
+
 /** A signal that aborts when the process is told to end. `onFirst` is called then, before the clean-up. */
 export function signalToAbort(onFirst: (name: string) => void, exitNow: (code: number) => never): AbortSignal {
   const controller = new AbortController()

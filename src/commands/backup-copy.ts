@@ -35,7 +35,7 @@ export interface Copied {
 export async function copyCluster(
   source: BackupSource,
   inventory: Inventory,
-  where: { cluster: string; id: string },
+  where: { cluster: string; id: string; smallReads: boolean },
   settings: Settings,
   pool: WorkerPool,
   jobs: number,
@@ -63,6 +63,7 @@ export async function copyCluster(
     dataDirectory: Buffer.from(source.dataDirectory).toString('latin1'),
     checksumAlgorithm: settings.checksum,
     compressionLevel: settings.compressionLevel,
+    smallReads: where.smallReads,
     pages: source.server.dataChecksums
       ? { blockSize: source.server.blockSize, segmentBlocks: source.server.blocksPerSegment }
       : undefined,

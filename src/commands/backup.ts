@@ -31,6 +31,7 @@ import { takeInventory } from './backup-inventory.js'
 import { makeRecord } from './backup-record-of.js'
 import { findBackupSource, type BackupSource } from './backup-source.js'
 import type { CommandContext } from './context.js'
+import { followRate } from './follow-rate.js'
 import { neededSegments, type FinishedBackup } from './finished-backup.js'
 import { keepUnfinished } from './keep-unfinished.js'
 import { openToWrite } from './open-repository.js'
@@ -44,6 +45,8 @@ export interface BackupOptions {
   label?: string | undefined
   /** `spread` lets the checkpoint at the start take its time. Default `fast`. */
   checkpoint?: 'fast' | 'spread' | undefined
+  /** Reads of 128 KiB instead of 1 MiB: others wait less for the disk. Default false. */
+  smallReads?: boolean | undefined
 }
 
 /** What one run works with. */
@@ -56,6 +59,7 @@ interface BackupRun {
   pool: WorkerPool
   label: string
   checkpoint: 'fast' | 'spread'
+  smallReads: boolean
 }
 
 /** Takes a backup and returns its record. With page errors the backup is complete: see `totals.pageErrors`. */
@@ -64,22 +68,27 @@ export async function backup(
   options: BackupOptions,
   context: CommandContext,
 ): Promise<BackupRecord> {
-  const { label = 'pgsluice', checkpoint = 'fast' } = options
+  const { label = 'pgsluice', checkpoint = 'fast', smallReads = false } = options
   checkLabel(label)
   const resources = planResources(settings, availableParallelism())
   const session = await connectToServer({ dbname: settings.dbname, signal: context.signal })
+  const { rate, stop } = followRate(settings, context)
   try {
     const source = await findBackupSource(session, settings)
-    const { storage, options: storageOptions } = await openToWrite(settings, resources, context.signal)
+    const { storage, options: storageOptions } = await openToWrite(settings, resources, context.signal, rate)
     const graceMs = settings.requestTimeoutMs + 30_000
     const pool = new WorkerPool({ threads: resources.jobs, storage: storageOptions, graceMs })
     try {
-      return await takeBackup({ settings, resources, session, source, storage, pool, label, checkpoint }, context)
+      return await takeBackup(
+        { settings, resources, session, source, storage, pool, label, checkpoint, smallReads },
+        context,
+      )
     } finally {
       await pool.close()
       storage.close()
     }
   } finally {
+    stop()
     await session.end()
   }
 }
@@ -163,7 +172,7 @@ async function copyUntilStopped(
   context: CommandContext,
   onLost: (reason: ToolError) => void,
 ): Promise<FinishedBackup> {
-  const { settings, resources, session, source, pool, label } = run
+  const { settings, resources, session, source, pool, label, smallReads } = run
   const { started } = backup
   const stopProbing = startProbing(session, { inRecovery: started.inRecovery, onLost })
   let copy
@@ -174,7 +183,15 @@ async function copyUntilStopped(
     checkRecordFits(tablespaces)
     const inventory = await takeInventory(source, tablespaces, settings.checksum, context)
     await checkTablespacesAreThere(inventory.skipped, tablespaces, session)
-    const copied = await copyCluster(source, inventory, backup, settings, pool, resources.jobs, context)
+    const copied = await copyCluster(
+      source,
+      inventory,
+      { ...backup, smallReads },
+      settings,
+      pool,
+      resources.jobs,
+      context,
+    )
     copy = { configFiles, inventory, copied }
   } finally {
     stopProbing()

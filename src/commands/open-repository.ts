@@ -6,6 +6,7 @@ import { readProfile, storeOf, writeProfile } from '../repository/profile.js'
 import { inspectStorage, type Probe, type StorageInspection } from '../storage/inspect.js'
 import { openStorage } from '../storage/open-storage.js'
 import type { StorageOptions } from '../storage/storage-options.js'
+import type { SharedRate } from '../streams/rate-limit.js'
 import type { Storage } from '../storage/storage.js'
 
 /** An open repository. */
@@ -16,7 +17,7 @@ export interface OpenRepository {
 }
 
 /** The storage options that the settings make. Throws ToolError `usage` where no repository is named. */
-export function storageOptions(settings: Settings, resources?: Resources): StorageOptions {
+export function storageOptions(settings: Settings, resources?: Resources, rate?: SharedRate): StorageOptions {
   if (settings.repository === undefined) {
     throw new ToolError('usage', 'no repository is named', {
       hint: 'Give --repository s3://bucket/prefix, or set PGSLUICE_REPOSITORY.',
@@ -32,12 +33,13 @@ export function storageOptions(settings: Settings, resources?: Resources): Stora
     maxAttempts: settings.maxAttempts,
     partSizeBytes: resources?.partSizeBytes,
     partsInFlight: resources?.partsInFlight,
+    rate,
   }
 }
 
 /** Opens the repository to read from it: nothing of how it is written matters. */
-export async function openToRead(settings: Settings): Promise<OpenRepository> {
-  const options = storageOptions(settings)
+export async function openToRead(settings: Settings, rate?: SharedRate): Promise<OpenRepository> {
+  const options = storageOptions(settings, undefined, rate)
   return { storage: await openStorage(options), options }
 }
 
@@ -49,8 +51,9 @@ export async function openToWrite(
   settings: Settings,
   resources?: Resources,
   signal?: AbortSignal,
+  rate?: SharedRate,
 ): Promise<OpenRepository> {
-  const options = storageOptions(settings, resources)
+  const options = storageOptions(settings, resources, rate)
   const storage = await openStorage(options)
   try {
     let abilities = await readProfile(storage, storeOf(options), signal)
@@ -72,9 +75,9 @@ export async function openToWrite(
       await keepProfile(options, inspection, signal)
     }
     if (abilities.createOnlyPut && abilities.createOnlyMultipart && abilities.checksumHeaders)
-      return { storage, options }
+      return { storage, options: { ...options, distanceMs: storage.distanceMs } }
     storage.close()
-    const known = { ...options, abilities }
+    const known = { ...options, abilities, distanceMs: storage.distanceMs }
     return { storage: await openStorage(known), options: known }
   } catch (error) {
     storage.close()

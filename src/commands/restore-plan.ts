@@ -36,6 +36,8 @@ export interface RestorePlan {
   directories: (DirectoryLine | TablespaceLine)[]
   /** Hash of each object by its name within the backup. */
   hashes: Map<string, string>
+  /** Bytes of each object as stored, by the same names. */
+  sizes: Map<string, number>
   /** `PG_<major>_<catalog version>` */
   versionDirectory: string
   /** Reads the index once more, an archive at a time, so that a million files need no memory. */
@@ -50,7 +52,7 @@ export async function readRestorePlan(
 ): Promise<RestorePlan> {
   const prefix = basePrefix(record.cluster, record.id)
   const filesKey = prefix + FILES_INDEX
-  const hashes = await checkObjects(storage, record, prefix, signal)
+  const { hashes, sizes } = await checkObjects(storage, record, prefix, signal)
   const directories: RestorePlan['directories'] = []
   let files = 0
   let lines = 0
@@ -86,6 +88,7 @@ export async function readRestorePlan(
     archives: archives.size,
     directories,
     hashes,
+    sizes,
     versionDirectory: `PG_${Math.floor(record.postgresVersion / 10_000)}_${record.catalogVersion}`,
     readArchives: (from, abort) => groupByArchive(readIndex(from, filesKey, record, abort)),
   }
@@ -125,8 +128,9 @@ async function checkObjects(
   record: BackupRecord,
   prefix: string,
   signal: AbortSignal,
-): Promise<Map<string, string>> {
+): Promise<Pick<RestorePlan, 'hashes' | 'sizes'>> {
   const hashes = new Map<string, string>()
+  const sizes = new Map<string, number>()
   const lines = await readObjectsIndex(storage, prefix + OBJECTS_INDEX, record.objects.sha256, signal)
   const stored = new Map(
     (await listAll(storage, prefix, signal)).map(({ key, size }) => [key.slice(prefix.length), size]),
@@ -134,6 +138,7 @@ async function checkObjects(
   for (const line of lines) {
     if (line.type !== 'object') continue
     hashes.set(line.name, line.sha256)
+    sizes.set(line.name, line.size)
     const size = stored.get(line.name)
     if (size === undefined)
       throw new ToolError('damaged', `backup "${record.id}" is damaged: "${prefix}${line.name}" is missing`)
@@ -144,5 +149,5 @@ async function checkObjects(
       )
     }
   }
-  return hashes
+  return { hashes, sizes }
 }

@@ -18,6 +18,7 @@ import type { Storage } from '../storage/storage.js'
 import { syncDirectory } from '../streams/write-file-durably.js'
 import { WorkerPool } from '../workers/pool.js'
 import type { CommandContext } from './context.js'
+import { followRate } from './follow-rate.js'
 import { openToRead, storageOptions } from './open-repository.js'
 import { reportProgress } from './progress.js'
 import { planRecovery, type RecoveryPlan } from './recovery-plan.js'
@@ -69,7 +70,8 @@ export async function restore(
   checkTogether(options)
   const front = findFront()
   const resources = planResources(settings, availableParallelism())
-  const { storage } = await openToRead(settings)
+  const { rate, stop } = followRate(settings, context)
+  const { storage } = await openToRead(settings, rate)
   try {
     const cluster = await findCluster(storage, settings.cluster, context.signal)
     const recovery = await planRecovery(storage, cluster, request, context)
@@ -88,7 +90,7 @@ export async function restore(
     context.report({ type: 'restore-planned', id: record.id, files, bytes, archives })
     const pool = new WorkerPool({
       threads: resources.jobs,
-      storage: storageOptions(settings, resources),
+      storage: storageOptions(settings, resources, rate),
       graceMs: settings.requestTimeoutMs + 30_000,
     })
     try {
@@ -110,6 +112,7 @@ export async function restore(
       seconds: Math.round((performance.now() - began) / 100) / 10,
     }
   } finally {
+    stop()
     storage.close()
   }
 }
@@ -212,6 +215,7 @@ async function* extractJobs(
       kind: 'extract',
       archive,
       key,
+      storedBytes: plan.sizes.get(basename(key)) ?? 0, // an archive that the index of objects does not name is read as a stream
       targetDirectory: Buffer.from(target.directory).toString('latin1'),
       files: files.map((file) => (file.path === 'global/pg_control' ? { ...file, path: UNNAMED_CONTROL } : file)),
       checksumAlgorithm: record.checksumAlgorithm,

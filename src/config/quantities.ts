@@ -18,10 +18,18 @@ const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, min: 
 /** What {@link parseSize} and {@link parseDuration} take, as patterns of a JSON schema. */
 export const SIZE_PATTERN = patternOf(SIZE_UNITS)
 export const DURATION_PATTERN = patternOf(DURATION_UNITS)
+/** Of {@link parseRate}, and the word for no rate. */
+export const RATE_PATTERN = `${SIZE_PATTERN.replace(/\\s\*\$$/, ' ?\\/ ?s\\s*$')}|^none$`
 
 /** Bytes of `128MiB`, `1 GB` or `4096`; undefined for what is no size. */
 export function parseSize(text: string): number | undefined {
   return parseQuantity(text, SIZE_UNITS)
+}
+
+/** Bytes a second of `50MB/s` or `100 MiB/s`; undefined for what is no rate. */
+export function parseRate(text: string): number | undefined {
+  const match = /^(.*[^ ]) ?\/ ?s$/.exec(text.trim())
+  return match?.[1] === undefined ? undefined : parseSize(match[1])
 }
 
 /** Milliseconds of `30s`, `10min` or `500ms`; undefined for what is no duration. A unit is required. */

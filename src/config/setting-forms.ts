@@ -1,7 +1,7 @@
 /** The forms that values of settings take: each parses text (and what YAML makes of it), and says what would be right. */
 import * as v from 'valibot'
 import { isStorageUrl } from '../storage/storage-url.js'
-import { DURATION_PATTERN, parseDuration, parseSize, SIZE_PATTERN } from './quantities.js'
+import { DURATION_PATTERN, parseDuration, parseRate, parseSize, RATE_PATTERN, SIZE_PATTERN } from './quantities.js'
 
 type Schema<T> = v.GenericSchema<unknown, T>
 
@@ -67,6 +67,20 @@ export function size(from: string, to: string): Schema<number> {
   const message = `expected a size from ${from} to ${to}, such as 128MiB`
   const json = { minimum: least, maximum: most, pattern: SIZE_PATTERN }
   return number((words) => parseSize(words) ?? NaN, isRight, { message, json })
+}
+
+/** Bytes a second; 0 for `none`, which takes back what a source below it says. */
+export function rate(from: string): Schema<number> {
+  const least = parseRate(from) ?? 0
+  const isRight = (value: number): boolean => value === 0 || (value >= least && value < Number.MAX_SAFE_INTEGER)
+  const parse = (words: string): number => {
+    if (words === 'none') return 0
+    const bytes = parseRate(words)
+    return bytes === undefined || bytes === 0 ? NaN : bytes
+  }
+  const message = `expected a rate of at least ${from}, such as 50MB/s or 100MiB/s, or none`
+  const schema = v.pipe(v.string(message), v.transform(parse), v.check(isRight, message))
+  return withForm(schema, { type: 'string', pattern: RATE_PATTERN })
 }
 
 /**

@@ -5,7 +5,18 @@
 import * as v from 'valibot'
 import { ToolError } from '../errors.js'
 import { RETENTION_SETTINGS, retentionFrom, type RetentionSettings } from './retention-settings.js'
-import { choice, duration, flag, repository, size, text, url, wholeNumber, type JsonForm } from './setting-forms.js'
+import {
+  choice,
+  duration,
+  flag,
+  rate,
+  repository,
+  size,
+  text,
+  url,
+  wholeNumber,
+  type JsonForm,
+} from './setting-forms.js'
 
 const MiB = 1024 * 1024
 
@@ -56,6 +67,11 @@ export const SETTINGS = {
     schema: size('96MiB', '1024GiB'),
     placeholder: 'SIZE',
     help: 'memory of the whole process (default: 256MiB)',
+  },
+  'max-rate': {
+    schema: rate('64kB/s'),
+    placeholder: 'RATE',
+    help: 'most bytes a second read from the data directory, and moved to or from the repository (default: none)',
   },
   'compression-level': { schema: wholeNumber(1, 19), placeholder: 'N', help: 'zstd level (default: 1)' },
   checksum: {
@@ -114,6 +130,7 @@ export interface Settings {
   readonly maxAttempts: number
   readonly jobs: number | undefined
   readonly memoryBytes: number | undefined
+  readonly maxBytesPerSecond: number | undefined
   readonly compressionLevel: number
   readonly checksum: 'CRC32C' | 'SHA256'
   readonly archiveTimeoutMs: number | undefined
@@ -165,6 +182,7 @@ export function settingsFrom(parsed: RawSettings): Settings {
     maxAttempts: (parsed['max-attempts'] as number | undefined) ?? 10,
     jobs: parsed['jobs'] as number | undefined,
     memoryBytes: parsed['memory'] as number | undefined,
+    maxBytesPerSecond: (parsed['max-rate'] as number | undefined) || undefined,
     compressionLevel: (parsed['compression-level'] as number | undefined) ?? 1,
     checksum: (parsed['checksum'] as 'CRC32C' | 'SHA256' | undefined) ?? 'CRC32C',
     archiveTimeoutMs: parsed['archive-timeout'] as number | undefined,

@@ -11,7 +11,9 @@ import { dirname, join, relative, sep } from 'node:path'
 import { Readable } from 'node:stream'
 import { DeleteError, ExistsError, NotFoundError, ToolError, reasonOf, systemErrorCode } from '../errors.js'
 import { isTemporaryName, syncDirectory, writeFileDurably } from '../streams/write-file-durably.js'
+import type { RateLimit } from '../streams/rate-limit.js'
 import { abortable } from './abortable.js'
+import { boundedBody } from './bounded-body.js'
 import { readFileRange } from './read-file-range.js'
 import type { UnfinishedUpload, UploadHolder } from './stale-uploads.js'
 import type { GetOptions, PartSource, PutOptions, Storage, StoredObject } from './storage.js'
@@ -22,16 +24,21 @@ const PART_SOURCE_BUFFER_BYTES = 1024 * 1024
 export class DirectoryStorage implements Storage, UploadHolder {
   readonly url: string
   readonly #root: string
+  readonly #limit: RateLimit | undefined
 
-  constructor({ url, path }: { url: string; path: string }) {
+  constructor({ url, path, limit }: { url: string; path: string; limit?: RateLimit | undefined }) {
     this.url = url
     this.#root = path
+    this.#limit = limit
   }
 
   async put(key: string, body: Uint8Array | Readable | PartSource, options: PutOptions = {}): Promise<StoredObject> {
     const path = this.#pathOf(key)
     const { ifAbsent = false, maxSize, signal } = options
-    const content = body instanceof Uint8Array ? body : bounded(key, chunksOf(body, signal), maxSize)
+    const content =
+      body instanceof Uint8Array
+        ? body
+        : boundedBody(key, chunksOf(body, signal), { maxSize, limit: this.#limit, signal })
     try {
       signal?.throwIfAborted()
       const size = await this.#write(path, content, { ifAbsent, signal })
@@ -74,7 +81,7 @@ export class DirectoryStorage implements Storage, UploadHolder {
           await file.close()
           return Readable.from([], { objectMode: false })
         }
-        return readFileRange(file, { name: key, start: offset, end, signal }) // closes the file in the end
+        return readFileRange(file, { name: key, start: offset, end, signal, limit: this.#limit }) // closes the file in the end
       } catch (error) {
         await file.close()
         throw error
@@ -266,20 +273,6 @@ async function* chunksOf(body: Readable | PartSource, signal: AbortSignal | unde
     const filled = await abortable(body.fill(buffer), signal)
     if (filled > 0) yield buffer.subarray(0, filled)
     if (filled < buffer.length) return
-  }
-}
-
-async function* bounded(
-  key: string,
-  chunks: AsyncIterable<Uint8Array>,
-  maxSize: number | undefined,
-): AsyncGenerator<Uint8Array> {
-  let size = 0
-  for await (const chunk of chunks) {
-    size += chunk.byteLength
-    if (maxSize !== undefined && size > maxSize)
-      throw new ToolError('storage', `could not write "${key}": its body is longer than the ${maxSize} bytes announced`)
-    yield chunk
   }
 }
 

@@ -6,14 +6,22 @@
 import type { FileHandle } from 'node:fs/promises'
 import { Readable } from 'node:stream'
 import { ToolError } from '../errors.js'
+import type { RateLimit } from '../streams/rate-limit.js'
 
 const CHUNK_BYTES = 256 * 1024
 
 /** Streams bytes `start` (included) to `end` (not included), and closes the file when the stream ends or is destroyed. */
 export function readFileRange(
   file: FileHandle,
-  { name, start, end, signal }: { name: string; start: number; end: number; signal?: AbortSignal | undefined },
+  options: {
+    name: string
+    start: number
+    end: number
+    signal?: AbortSignal | undefined
+    limit?: RateLimit | undefined
+  },
 ): Readable {
+  const { name, start, end, signal, limit } = options
   let position = start
   let reading: Promise<void> = Promise.resolve()
 
@@ -28,6 +36,7 @@ export function readFileRange(
       if (bytesRead === 0) {
         throw new ToolError('damaged', `"${name}" ended after ${position - start} of ${end - start} bytes`)
       }
+      await limit?.take(bytesRead, signal)
       position += bytesRead
       stream.push(buffer.subarray(0, bytesRead))
     } catch (error) {

@@ -8,6 +8,7 @@
 import { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ToolError, reasonOf } from '../errors.js'
+import type { RateLimit } from '../streams/rate-limit.js'
 
 /** What to open. */
 export interface RangeWanted {
@@ -34,6 +35,8 @@ export interface ResumingReadOptions {
   offset: number
   length: number | undefined
   signal?: AbortSignal | undefined
+  /** Most bytes a second, over all downloads that share it. */
+  limit?: RateLimit | undefined
   /** Whether opening again after this error can help. */
   isTransient: (error: unknown) => boolean
   /** Continuations without a single new byte before it gives up. Default 5. */
@@ -77,6 +80,7 @@ class ResumingStream extends Readable {
   #body: Readable | undefined
   #isWanted = false
   #isOpening = false
+  #pause: NodeJS.Timeout | undefined
   #fruitless = 0
   #lastError: unknown
 
@@ -97,12 +101,14 @@ class ResumingStream extends Readable {
 
   override _read(): void {
     this.#isWanted = true
+    if (this.#pause !== undefined) return
     if (this.#body !== undefined) this.#body.resume()
     else this.#reopen()
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#options.signal?.removeEventListener('abort', this.#abort)
+    clearTimeout(this.#pause)
     this.#cancel.abort(error ?? undefined)
     this.#body?.destroy()
     this.#body = undefined
@@ -122,6 +128,8 @@ class ResumingStream extends Readable {
       }
       this.#isWanted = this.push(chunk)
       if (!this.#isWanted) body.pause()
+      const ms = this.#options.limit?.reserve(chunk.byteLength) ?? 0
+      if (ms >= 1) this.#rest(body, ms)
     })
     // a body destroyed by a timeout says 'error', one cut by the other side 'error' or an early 'end', and some only 'close'
     const ended = (error?: unknown): void => {
@@ -130,7 +138,17 @@ class ResumingStream extends Readable {
     body.on('error', ended)
     body.on('end', ended)
     body.on('close', ended)
-    if (this.#isWanted) body.resume()
+    if (this.#isWanted && this.#pause === undefined) body.resume()
+  }
+
+  /** The bytes are here and count: what follows them waits, and with the socket full the store waits too. */
+  #rest(body: Readable, ms: number): void {
+    body.pause()
+    clearTimeout(this.#pause)
+    this.#pause = setTimeout(() => {
+      this.#pause = undefined
+      if (this.#isWanted && !this.destroyed) this._read()
+    }, ms)
   }
 
   #ended(error: unknown): void {

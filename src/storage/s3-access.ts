@@ -2,6 +2,7 @@
 import type { S3Client } from '@aws-sdk/client-s3'
 import { crc32 } from 'node:zlib'
 import { ToolError } from '../errors.js'
+import type { RateLimit } from '../streams/rate-limit.js'
 import type { StoreAbilities } from './storage-options.js'
 
 /** Parts of an upload are numbered 1 to 10,000 (O2). */
@@ -21,8 +22,12 @@ export interface S3Access {
   prefix: string
   abilities: StoreAbilities
   requestTimeoutMs: number
+  /** Of all that is sent and received. */
+  limit: RateLimit | undefined
   partSizeBytes: number
   partsInFlight: number
+  /** The quickest answer to a request without a body so far; Infinity before the first. */
+  distance: { ms: number }
   /** Never use a single PutObject: for the probe of multipart uploads (inspect.ts). */
   alwaysMultipart: boolean
 }
@@ -40,13 +45,43 @@ export function checksumOf(access: S3Access, bytes: Uint8Array): { ChecksumCRC32
   return { ChecksumCRC32: checksum.toString('base64') }
 }
 
-/** Options of a request with a body, which takes longer the longer it is. */
+/**
+ * Options of a request with a body, which takes longer the longer it is. A body that we hold back ourselves may take any
+ * time: a connection that moves nothing is still noticed by its own timeout.
+ */
 export function sendOptions(
   access: S3Access,
   { bytes = 0, signal }: { bytes?: number; signal?: AbortSignal | undefined } = {},
 ): { abortSignal?: AbortSignal; requestTimeout: number } {
-  const requestTimeout = access.requestTimeoutMs + Math.ceil(bytes / SLOWEST_UPLOAD_BYTES_PER_MS)
+  const isHeldBack = bytes > 0 && access.limit?.active === true
+  const requestTimeout = isHeldBack ? 0 : access.requestTimeoutMs + Math.ceil(bytes / SLOWEST_UPLOAD_BYTES_PER_MS)
   return signal === undefined ? { requestTimeout } : { abortSignal: signal, requestTimeout }
+}
+
+/** Notes how long the answer to a request without a body takes. */
+export async function timed<T>(access: S3Access, answer: Promise<T>): Promise<T> {
+  const began = performance.now()
+  const result = await answer
+  access.distance.ms = Math.min(access.distance.ms, performance.now() - began)
+  return result
+}
+
+/** A store whose quickest answer takes longer than this is far: more requests at a time, each with less. */
+const FAR_MS = 10
+
+/**
+ * How an archive is cut: the configured parts, or of a far store smaller ones, as many more of them at a time as the same
+ * memory holds. A connection moves no more than its window in each round trip, and rests while an answer is on its way.
+ */
+export function partsFor(access: S3Access, maxSize: number): { partSize: number; inFlight: number } {
+  const configured = partSizeFor(access, maxSize)
+  const smallest = partSizeFor({ ...access, partSizeBytes: MIN_PART_BYTES }, maxSize)
+  const { ms } = access.distance
+  const inFlight = Math.floor((access.partSizeBytes * access.partsInFlight) / smallest)
+  if (ms < FAR_MS || ms === Infinity || inFlight <= access.partsInFlight) {
+    return { partSize: configured, inFlight: access.partsInFlight }
+  }
+  return { partSize: smallest, inFlight }
 }
 
 /** The configured part size, or as much more as a body of this bound needs to fit into 10,000 parts (O2). */

@@ -12,7 +12,7 @@ import {
 } from './s3-sdk.js'
 import type { CompletedPart } from '@aws-sdk/client-s3'
 import { ExistsError, ToolError, reasonOf } from '../errors.js'
-import { checksumOf, objectOf, sendOptions } from './s3-access.js'
+import { checksumOf, objectOf, sendOptions, timed } from './s3-access.js'
 import type { S3Access } from './s3-access.js'
 import { attemptsOf, isNoSuchUpload, isPreconditionFailed, s3Failure } from './s3-errors.js'
 import { headObject, requireAbsent, retryConflicts } from './s3-objects.js'
@@ -31,12 +31,15 @@ export interface BegunUpload {
  */
 export async function createUpload(access: S3Access, key: string): Promise<BegunUpload> {
   try {
-    const { UploadId: uploadId } = await access.client.send(
-      new CreateMultipartUploadCommand({
-        ...objectOf(access, key),
-        ...(access.abilities.checksumHeaders ? { ChecksumAlgorithm: 'CRC32' as const } : {}),
-      }),
-      sendOptions(access),
+    const { UploadId: uploadId } = await timed(
+      access,
+      access.client.send(
+        new CreateMultipartUploadCommand({
+          ...objectOf(access, key),
+          ...(access.abilities.checksumHeaders ? { ChecksumAlgorithm: 'CRC32' as const } : {}),
+        }),
+        sendOptions(access),
+      ),
     )
     if (uploadId === undefined)
       throw new ToolError('storage', `could not begin the upload of "${key}": no id came back`)

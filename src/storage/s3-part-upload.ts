@@ -6,7 +6,7 @@
  */
 import type { CompletedPart } from '@aws-sdk/client-s3'
 import { abortable } from './abortable.js'
-import { SINGLE_PUT_BYTES, partSizeFor, tooLong } from './s3-access.js'
+import { SINGLE_PUT_BYTES, partsFor, tooLong } from './s3-access.js'
 import type { S3Access } from './s3-access.js'
 import { abortMultipart, completeUpload, createUpload, sendPart, withAbortFailure } from './s3-multipart.js'
 import type { BegunUpload } from './s3-multipart.js'
@@ -28,7 +28,7 @@ export async function uploadParts(
 ): Promise<StoredObject> {
   const { ifAbsent = false, maxSize, buffers, onUploadStarted, signal } = options
   signal?.throwIfAborted()
-  const partSize = partSizeFor(access, maxSize)
+  const { partSize, inFlight } = partsFor(access, maxSize)
   const isSmall = maxSize <= Math.max(SINGLE_PUT_BYTES, partSize) && !access.alwaysMultipart
   // one byte more than the bound: a body of exactly that size then ends within the buffer, and a longer one shows
   const first = buffers.take(isSmall ? maxSize + 1 : partSize)
@@ -42,7 +42,7 @@ export async function uploadParts(
   const upload = await createUpload(access, key)
   try {
     onUploadStarted?.(upload)
-    const run = new PartRun(access, upload, source, { buffers, maxSize, signal })
+    const run = new PartRun(access, upload, source, { buffers, inFlight, maxSize, signal })
     const { parts, size } = await run.send(first, filled)
     const stored = await completeUpload(access, upload, { parts, size, ifAbsent, signal })
     run.giveBack()
@@ -57,12 +57,20 @@ export async function uploadParts(
   }
 }
 
+interface RunOptions {
+  buffers: PartBuffers
+  /** Parts, and their buffers, on their way at a time. */
+  inFlight: number
+  maxSize: number
+  signal: AbortSignal | undefined
+}
+
 /** The parts of one upload: fills, sends, waits. */
 class PartRun {
   readonly #access: S3Access
   readonly #upload: BegunUpload
   readonly #source: PartSource
-  readonly #options: { buffers: PartBuffers; maxSize: number; signal: AbortSignal | undefined }
+  readonly #options: RunOptions
   readonly #parts: CompletedPart[] = []
   readonly #sending = new Set<Promise<void>>()
   readonly #free: Buffer[] = []
@@ -71,12 +79,7 @@ class PartRun {
   #held = 1
   #size = 0
 
-  constructor(
-    access: S3Access,
-    upload: BegunUpload,
-    source: PartSource,
-    options: { buffers: PartBuffers; maxSize: number; signal: AbortSignal | undefined },
-  ) {
+  constructor(access: S3Access, upload: BegunUpload, source: PartSource, options: RunOptions) {
     this.#access = access
     this.#upload = upload
     this.#source = source
@@ -146,7 +149,7 @@ class PartRun {
     while (this.#failure === undefined) {
       const free = this.#free.pop()
       if (free !== undefined) return free
-      if (this.#held < this.#access.partsInFlight) {
+      if (this.#held < this.#options.inFlight) {
         this.#held += 1
         return this.#options.buffers.take(size)
       }
@@ -165,22 +168,22 @@ class PartRun {
 
 /** Buffers kept from one upload to the next, so that a thread packing many archives allocates only once. */
 export class PartBuffers {
-  readonly #most: number
+  readonly #mostBytes: number
   #kept: Buffer[] = []
 
-  constructor(most: number) {
-    this.#most = most
+  constructor(mostBytes: number) {
+    this.#mostBytes = mostBytes
   }
 
+  /** Lets buffers of another size go first: what is kept and what is in use are one memory. */
   take(size: number): Buffer {
-    const index = this.#kept.findIndex((buffer) => buffer.length === size)
-    const [kept] = index < 0 ? [] : this.#kept.splice(index, 1)
-    return kept ?? Buffer.allocUnsafeSlow(size)
+    this.#kept = this.#kept.filter((buffer) => buffer.length === size)
+    return this.#kept.pop() ?? Buffer.allocUnsafeSlow(size)
   }
 
-  /** Keeps buffers of one size only, that of the last upload. */
+  /** Keeps buffers of one size only, that of the last upload, and one at least. */
   give(buffer: Buffer): void {
     this.#kept = this.#kept.filter((kept) => kept.length === buffer.length)
-    if (this.#kept.length < this.#most) this.#kept.push(buffer)
+    if (this.#kept.length === 0 || (this.#kept.length + 1) * buffer.length <= this.#mostBytes) this.#kept.push(buffer)
   }
 }

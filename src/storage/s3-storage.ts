@@ -8,11 +8,13 @@ import { GetObjectCommand, ListMultipartUploadsCommand, ListObjectsV2Command } f
 import type { GetObjectCommandOutput } from '@aws-sdk/client-s3'
 import { Readable } from 'node:stream'
 import { ToolError } from '../errors.js'
+import { RateLimit } from '../streams/rate-limit.js'
 import { compareKeys } from './directory-storage.js'
 import type { ProbedStorage, ProbedVariant } from './inspect.js'
+import { limitUploads } from './s3-limited-upload.js'
 import { resumingRead } from './resuming-read.js'
 import type { OpenedRange, RangeWanted } from './resuming-read.js'
-import { SINGLE_PUT_BYTES, objectOf, sendOptions } from './s3-access.js'
+import { SINGLE_PUT_BYTES, objectOf, sendOptions, timed } from './s3-access.js'
 import type { S3Access } from './s3-access.js'
 import { DEFAULT_REQUEST_TIMEOUT_MS, connectS3 } from './s3-client.js'
 import { readBucketFacts } from './s3-bucket.js'
@@ -33,14 +35,19 @@ const ALL_ABILITIES = { createOnlyPut: true, createOnlyMultipart: true, checksum
 
 /** Opens a bucket without speaking to it. */
 export async function openS3Storage(options: StorageOptions & { bucket: string; prefix: string }): Promise<S3Storage> {
+  const client = await connectS3(options)
+  const limit = options.rate && new RateLimit(options.rate, 'transfers')
+  if (limit) limitUploads(client, limit)
   return new S3Storage(options.url, {
-    client: await connectS3(options),
+    client,
+    limit,
     bucket: options.bucket,
     prefix: options.prefix === '' ? '' : `${options.prefix}/`,
     abilities: options.abilities ?? ALL_ABILITIES,
     requestTimeoutMs: options.requestTimeoutMs ?? DEFAULT_REQUEST_TIMEOUT_MS,
     partSizeBytes: options.partSizeBytes ?? DEFAULT_PART_SIZE_BYTES,
     partsInFlight: Math.max(1, options.partsInFlight ?? DEFAULT_PARTS_IN_FLIGHT),
+    distance: { ms: options.distanceMs ?? Infinity },
     alwaysMultipart: false,
   })
 }
@@ -53,7 +60,12 @@ export class S3Storage implements Storage, UploadHolder, ClockHolder, FactsHolde
   constructor(url: string, access: S3Access) {
     this.url = url
     this.#access = access
-    this.#buffers = new PartBuffers(access.partsInFlight)
+    this.#buffers = new PartBuffers(access.partSizeBytes * access.partsInFlight)
+  }
+
+  get distanceMs(): number | undefined {
+    const { ms } = this.#access.distance
+    return ms === Infinity ? undefined : ms
   }
 
   async put(key: string, body: Uint8Array | Readable | PartSource, options: PutOptions = {}): Promise<StoredObject> {
@@ -80,7 +92,7 @@ export class S3Storage implements Storage, UploadHolder, ClockHolder, FactsHolde
 
   async get(key: string, { offset = 0, length, signal }: GetOptions = {}): Promise<Readable> {
     const open = (range: RangeWanted): Promise<OpenedRange> => this.#openRange(key, range)
-    return resumingRead(open, { key, offset, length, signal, isTransient })
+    return resumingRead(open, { key, offset, length, signal, isTransient, limit: this.#access.limit })
   }
 
   async head(key: string, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<StoredObject | undefined> {
@@ -103,9 +115,11 @@ export class S3Storage implements Storage, UploadHolder, ClockHolder, FactsHolde
         ...(startAfter === undefined || startAfter === '' ? {} : { StartAfter: access.prefix + startAfter }),
         ...(token === undefined ? {} : { ContinuationToken: token }),
       })
-      const page = await access.client.send(command, sendOptions(access, { signal })).catch((error: unknown) => {
-        throw s3Failure(error, { verb: `list "${prefix}" in`, bucket: access.bucket, signal })
-      })
+      const page = await timed(access, access.client.send(command, sendOptions(access, { signal }))).catch(
+        (error: unknown) => {
+          throw s3Failure(error, { verb: `list "${prefix}" in`, bucket: access.bucket, signal })
+        },
+      )
       for (const { Key: fullKey = '', Size: size = 0, LastModified: lastModified = new Date(0) } of page.Contents ??
         []) {
         const key = fullKey.slice(access.prefix.length)

@@ -1,5 +1,7 @@
 /** How to open a repository's storage: plain data, so that it can be handed to a worker thread as it is. */
 
+import type { SharedRate } from '../streams/rate-limit.js'
+
 /** Everything that decides how the storage is reached. */
 export interface StorageOptions {
   /** `s3://bucket/prefix` or `file:///path`. */
@@ -18,6 +20,10 @@ export interface StorageOptions {
   partSizeBytes?: number | undefined
   /** Parts (and their buffers) in flight for one upload. Default 2. */
   partsInFlight?: number | undefined
+  /** Limits what goes to the store and comes from it, over all threads that are given the same memory. Default: no limit. */
+  rate?: SharedRate | undefined
+  /** The quickest answer that another client of the same store had; decides how the first archive is cut. Default: unknown. */
+  distanceMs?: number | undefined
   /** What this store was found able to do (profile/); what is undefined is taken as able. */
   abilities?: StoreAbilities | undefined
 }

@@ -47,6 +47,8 @@ export interface GetOptions {
 export interface Storage {
   /** The repository as the user named it (`s3://bucket/prefix`, `file:///path`), for messages. */
   readonly url: string
+  /** Milliseconds of the quickest answer so far, where the store is at any distance; undefined: unknown, or here. */
+  readonly distanceMs?: number | undefined
 
   /**
    * Stores all of `body` under `key`. The object appears whole when the promise resolves, or not at all: a body that

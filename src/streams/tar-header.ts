@@ -1,5 +1,5 @@
 /**
- * Tar headers: written by tar-stream, whose output every tar reads; read back just enough to check that what follows
+ * Tar headers: written by tar-stream, whose output every tar reads, or byte for byte as it does (plain-tar-header.ts); read back just enough to check that what follows
  * is what the index says.
  *
  * Only headers pass through tar-stream. Bodies go from the read buffer to the compressor without it: reusing a buffer
@@ -8,6 +8,7 @@
  * both (F10, F11).
  */
 import tar from 'tar-stream'
+import { plainTarHeader } from './plain-tar-header.js'
 
 /** What a header says of a member. Names are bytes. */
 export interface TarMember {
@@ -31,6 +32,12 @@ const LARGEST_TIME_MS = (2 ** 31 - 1) * 1000
 
 /** Header blocks of a member, pax records included: a multiple of 512 bytes. */
 export async function tarHeader(member: TarMember): Promise<Buffer> {
+  const time = Math.min(Math.max(member.mtimeMs, 0), LARGEST_TIME_MS)
+  return plainTarHeader({ ...member, mtime: Math.floor(time / 1000) }) ?? packedTarHeader(member)
+}
+
+/** The same by tar-stream, whatever the member needs. */
+export async function packedTarHeader(member: TarMember): Promise<Buffer> {
   const pax: Record<string, string> = {}
   if (member.uid > LARGEST_ID) pax['uid'] = String(member.uid)
   if (member.gid > LARGEST_ID) pax['gid'] = String(member.gid)

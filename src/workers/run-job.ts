@@ -1,4 +1,5 @@
 /** The one switch from a job to the function that does it. */
+import { ArchiveReader } from '../archive/archive-reader.js'
 import { createFrameMemory, type FrameMemory } from '../archive/archive-source.js'
 import { extractArchive } from '../archive/extract-archive.js'
 import type { Job, JobContext, JobResult } from '../archive/jobs.js'
@@ -7,15 +8,22 @@ import { verifyArchive } from '../archive/verify-archive.js'
 import { verifyWal } from '../archive/verify-wal.js'
 import type { Storage } from '../storage/storage.js'
 
-/** A function that runs jobs one after the other, with memory that is reused from job to job. */
-export function createJobRunner(storage: Storage): (job: Job, context: JobContext) => Promise<JobResult> {
+/**
+ * A function that runs jobs one after the other, with memory that is reused from job to job. `aheadBytes`: what may be
+ * loaded ahead of an extraction.
+ */
+export function createJobRunner(
+  storage: Storage,
+  aheadBytes: number,
+): (job: Job, context: JobContext) => Promise<JobResult> {
   let memory: FrameMemory | undefined
+  const reader = new ArchiveReader(storage, { aheadBytes })
   return (job, context) => {
     switch (job.kind) {
       case 'pack':
         return packArchive(job, storage, (memory ??= createFrameMemory()), context)
       case 'extract':
-        return extractArchive(job, storage, (memory ??= createFrameMemory()), context)
+        return extractArchive(job, reader, (memory ??= createFrameMemory()), context)
       case 'verify':
         return verifyArchive(job, storage, context)
       case 'verify-wal':

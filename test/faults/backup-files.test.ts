@@ -10,6 +10,7 @@ import path from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { createFrameMemory } from '#src/archive/archive-source.js'
 import { objectBound } from '#src/archive/archive-plan.js'
+import { ArchiveReader } from '#src/archive/archive-reader.js'
 import { extractArchive } from '#src/archive/extract-archive.js'
 import type { PackJob, PackMember, PackResult } from '#src/archive/jobs.js'
 import { packArchive } from '#src/archive/pack-archive.js'
@@ -107,7 +108,12 @@ describe('an archive of files that change while they are read', () => {
         ...result.files.find((each) => each.index === index)!,
       }))
       const job = { kind: 'extract', archive: 0, key: 'archive.tar.zst', checksumAlgorithm: 'CRC32C' } as const
-      await extractArchive({ ...job, targetDirectory, files, setOwner: false }, storage, memory, silent)
+      await extractArchive(
+        { ...job, storedBytes: result.storedBytes, targetDirectory, files, setOwner: false },
+        new ArchiveReader(storage),
+        memory,
+        silent,
+      )
       for (const { bytes, index } of rows) {
         assert.ok(readFileSync(path.join(targetDirectory, members[index]!.path)).equals(bytes))
       }

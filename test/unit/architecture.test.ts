@@ -22,12 +22,12 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     ...['errors.ts', 'report.ts', 'config/', 'workers/', 'archive/', 'repository/', 'postgres/', 'postgres/session/'],
     ...['storage/storage.ts', 'storage/storage-options.ts', 'storage/open-storage.ts', 'storage/inspect.ts'],
     ...['storage/stale-uploads.ts', 'storage/store-clock.ts', 'storage/store-facts.ts', 'storage/measure.ts'],
-    'streams/write-file-durably.ts',
+    ...['streams/write-file-durably.ts', 'streams/rate-limit.ts'],
   ],
   'workers/': [
     ...['errors.ts', 'report.ts', 'archive/', 'storage/open-storage.ts', 'storage/storage-options.ts'],
     // The pool aborts the upload of a thread that it had to end.
-    ...['storage/storage.ts', 'storage/stale-uploads.ts'],
+    ...['storage/storage.ts', 'storage/stale-uploads.ts', 'streams/rate-limit.ts'],
   ],
   'archive/': [
     ...['errors.ts', 'report.ts', 'postgres/', 'storage/storage.ts', 'storage/storage-options.ts', 'streams/'],
@@ -39,7 +39,9 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   ],
   'postgres/session/': ['errors.ts', 'report.ts', 'postgres/'],
   'postgres/': ['errors.ts', 'report.ts'],
-  'storage/': ['errors.ts', 'report.ts', 'streams/settle.ts', 'streams/write-file-durably.ts'],
+  'storage/': [
+    ...['errors.ts', 'report.ts', 'streams/settle.ts', 'streams/write-file-durably.ts', 'streams/rate-limit.ts'],
+  ],
   'streams/': ['errors.ts', 'report.ts'],
 }
 

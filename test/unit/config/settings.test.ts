@@ -1,5 +1,5 @@
 import { parseConfigFile } from '#src/config/config-file.js'
-import { parseDuration, parseSize } from '#src/config/quantities.js'
+import { parseDuration, parseRate, parseSize } from '#src/config/quantities.js'
 import { planResources } from '#src/config/resources.js'
 import { DEFAULT_MEMORY_BYTES, makeSettings, parseSetting, SETTINGS, type SettingName } from '#src/config/settings.js'
 import { ToolError } from '#src/errors.js'
@@ -28,6 +28,27 @@ for (const [text, bytes] of [
 ] as const) {
   test(`parseSize() of "${text}" is ${bytes}`, () => {
     assert.equal(parseSize(text), bytes)
+  })
+}
+
+for (const [text, bytes] of [
+  ['50MB/s', 50e6],
+  ['1.5 MiB / s', 1.5 * MIB],
+  ['50MB', undefined],
+  ['50MB/min', undefined],
+  ['50Mbit/s', undefined],
+  ['/s', undefined],
+] as const) {
+  test(`parseRate() of "${text}" is ${bytes}`, () => {
+    assert.equal(parseRate(text), bytes)
+  })
+}
+
+for (const wrong of ['0B/s', '63kB/s', '50MB', 'None', 50e6]) {
+  test(`the setting "max-rate" refuses ${JSON.stringify(wrong)}: a rate has its unit, and one below 64kB/s moves nothing`, () => {
+    assert.deepEqual(parseSetting('max-rate', wrong), {
+      problem: 'expected a rate of at least 64kB/s, such as 50MB/s or 100MiB/s, or none',
+    })
   })
 }
 
@@ -75,6 +96,12 @@ const right: Record<SettingName, [value: unknown, parsed: unknown][]> = {
   memory: [
     ['96MiB', 96 * MIB],
     [96 * MIB, 96 * MIB],
+  ],
+  'max-rate': [
+    ['50MB/s', 50e6],
+    ['100 MiB/s', 100 * MIB],
+    ['64kB/s', 64_000],
+    ['none', 0],
   ],
   'compression-level': [['19', 19]],
   checksum: [['SHA256', 'SHA256']],

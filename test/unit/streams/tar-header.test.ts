@@ -1,5 +1,6 @@
 import {
   TAR_END_BYTES,
+  packedTarHeader,
   tarHeader,
   tarHeaderBound,
   tarHeaderProblem,
@@ -108,4 +109,24 @@ test('tarHeaderProblem() refuses a header that announces no regular file', async
 
 test('tarPadding() fills up to the next block', () => {
   assert.deepEqual([0, 1, 511, 512, 513].map(tarPadding), [0, 511, 1, 0, 511])
+})
+
+test('tarHeader() writes byte for byte what tar-stream writes, whether it asks it or not', async () => {
+  const names = ['a', 'base/5/16384', 'n'.repeat(99), 'n'.repeat(100), 'pg_wal/', '\u00e9', 'a\u007fb', 'x y']
+  for (const type of ['file', 'directory'] as const) {
+    for (const name of names) {
+      for (const [size, id, mtimeMs] of [
+        [0, 0, 0],
+        [4096, 0o777777, 1_700_000_000_999.5],
+        [0o77777777777, 70, 2 ** 31 * 1000],
+        [0o100000000000, 0o1000000, -5],
+      ] as const) {
+        const member: TarMember = { ...MEMBER, type, name: Buffer.from(name), size: type === 'file' ? size : 0 }
+        for (const mode of [0o600, 0o100644, 0o7777]) {
+          const whole = { ...member, mode, uid: id, gid: id, mtimeMs }
+          assert.deepEqual(await tarHeader(whole), await packedTarHeader(whole), JSON.stringify(whole))
+        }
+      }
+    }
+  }
 })
