@@ -52,7 +52,7 @@ export async function execute<T>(execution: Execution<T>): Promise<void> {
   const report = flags.quiet ? onlyWarnings(events) : events
   const onSettingsReread = execution.rereads
     ? rereadOnSignal(
-        () => loadSettings(flags),
+        async () => (await loadSettings(flags)).settings,
         (error) => {
           report({ type: 'warning', message: `the settings stay as they are: ${reasonOf(error)}` })
         },

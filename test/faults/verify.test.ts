@@ -85,7 +85,7 @@ describe('verify', { skip }, () => {
   })
 
   const runner = async function* (jobs: AsyncIterable<Job> | Iterable<Job>): AsyncGenerator<JobResult> {
-    const run = createJobRunner(storage)
+    const run = createJobRunner(storage, 0)
     for await (const job of jobs) yield run(job, { signal: context.signal, addProgress: () => undefined })
   }
   const look = async (options: VerifyOptions = {}): Promise<VerifyAnswer> => {
@@ -240,7 +240,7 @@ describe('verify', { skip }, () => {
         key.endsWith('.tar.zst') ? Promise.reject(new Error('the wire is cut')) : storage.get(key, options),
     }
     const run = async function* (jobs: AsyncIterable<Job> | Iterable<Job>): AsyncGenerator<JobResult> {
-      const work = createJobRunner(broken)
+      const work = createJobRunner(broken, 0)
       for await (const job of jobs) yield work(job, { signal: context.signal, addProgress: () => undefined })
     }
     await assert.rejects(verifyWith(broken, { cluster, run }, context), /the wire is cut/)
