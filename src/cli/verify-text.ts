@@ -19,7 +19,7 @@ export function verifyText({ level, backups, running }: VerifyAnswer): string {
     if (lines.length > 0)
       blocks.push([colors.bold(`backup ${backup.id}`), ...lines.map((line) => `  ${line}`)].join('\n'))
   }
-  for (const { id, host } of running) blocks.push(`backup ${id} is in progress on "${host}", or was cut off there`)
+  for (const { id, host } of running) blocks.push(`backup ${id} is in progress on "${host}"`)
   return blocks.join('\n\n')
 }
 

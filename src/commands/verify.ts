@@ -8,10 +8,10 @@ import type { Settings } from '../config/settings.js'
 import { reasonOf, ToolError } from '../errors.js'
 import { findBackup, listBackupIds } from '../repository/catalog.js'
 import { clusterNames, findCluster } from '../repository/clusters.js'
-import type { Heartbeat } from '../repository/heartbeat.js'
-import { backupRecordKey, parseClusterName, runningPrefix } from '../repository/layout.js'
-import { readNewest } from '../repository/newest-documents.js'
+import { backupRecordKey, parseClusterName } from '../repository/layout.js'
 import { readProofStates, writeProof, type Fault, type ProofLevel } from '../repository/proofs.js'
+import { findInUse, listLastBeats } from '../repository/runs.js'
+import { storeNow } from '../storage/store-clock.js'
 import type { Storage } from '../storage/storage.js'
 import { WorkerPool } from '../workers/pool.js'
 import { warnOfUnreadable, type CommandContext } from './context.js'
@@ -20,6 +20,7 @@ import { verifyBackup } from './verify-backup.js'
 import type { RunJobs } from './verify-content.js'
 import { WalReadings } from './verify-recovery-wal.js'
 
+const PROGRESS_INTERVAL_MS = 250
 /** Faults that a proof keeps; it holds the number of all. */
 const KEPT_FAULTS = 100
 
@@ -81,10 +82,12 @@ export async function verify(
     storage: storageOptions(settings, resources),
     graceMs: settings.requestTimeoutMs + 30_000,
   })
+  const [told, stopTelling] = withProgress(pool, context)
   try {
     const run: RunJobs = (jobs, signal) => pool.run(jobs, signal)
-    return await verifyWith(storage, { ...options, cluster: settings.cluster, run }, context)
+    return await verifyWith(storage, { ...options, cluster: settings.cluster, run }, told)
   } finally {
+    stopTelling()
     await pool.close()
     storage.close()
   }
@@ -185,9 +188,27 @@ async function wantedBackups(
 }
 
 async function runningBackups(storage: Storage, cluster: string, signal: AbortSignal): Promise<RunningBackup[]> {
-  const beats = await readNewest<Heartbeat>(storage, runningPrefix(cluster), signal)
+  const beats = await listLastBeats(storage, cluster, signal)
   const committed = new Set(await listBackupIds(storage, cluster, signal))
-  return [...beats.values()]
-    .filter(({ id, state }) => state === 'running' && !committed.has(id))
-    .map(({ id, host }) => ({ cluster, id, host }))
+  const others = [...beats.keys()].filter((id) => !committed.has(id))
+  const inUse = await findInUse(storage, cluster, others, beats, await storeNow(storage, signal), signal)
+  return inUse
+    .filter(({ state }) => state === 'running')
+    .map(({ id, host }) => ({ cluster, id, host: host ?? 'unknown' }))
+}
+
+/** Tells how far the backup that is being read is. Returns what the reading reports to, and how to end it. */
+function withProgress(pool: WorkerPool, { report, signal }: CommandContext): [CommandContext, () => void] {
+  const backup = { before: 0, totalBytes: 0 }
+  const timer = setInterval(() => {
+    const { before, totalBytes } = backup
+    const doneBytes = Math.min(pool.doneBytes - before, totalBytes)
+    if (totalBytes > 0) report({ type: 'progress', phase: 'verify', doneBytes, totalBytes })
+  }, PROGRESS_INTERVAL_MS)
+  const told: CommandContext['report'] = (event) => {
+    if (event.type === 'verify-started') Object.assign(backup, { before: pool.doneBytes, totalBytes: event.bytes })
+    if (event.type === 'backup-verified') backup.totalBytes = 0
+    report(event)
+  }
+  return [{ report: told, signal }, () => clearInterval(timer)]
 }

@@ -29,6 +29,8 @@ export interface BackupInUse {
   state: 'running' | 'unfinished'
   /** Where its WAL begins; undefined: its heartbeat cannot be read. */
   start: { timeline: number; lsn: Lsn } | undefined
+  /** Where it runs; undefined: its heartbeat cannot be read. */
+  host?: string | undefined
 }
 
 /** The newest heartbeat of each backup, by id. */
@@ -70,7 +72,12 @@ export async function findInUse(
     const mayRun = beat && isFresh(beat, now) && (heartbeat === undefined || heartbeat.state === 'running')
     const isUnfinished = !mayRun && (await isWaiting(storage, cluster, id, now, signal))
     if (mayRun || isUnfinished)
-      inUse.push({ id, state: mayRun ? 'running' : 'unfinished', start: heartbeat && startOf(heartbeat) })
+      inUse.push({
+        id,
+        state: mayRun ? 'running' : 'unfinished',
+        start: heartbeat && startOf(heartbeat),
+        host: heartbeat?.host,
+      })
   }
   return inUse
 }
