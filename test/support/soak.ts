@@ -44,6 +44,8 @@ export async function soak({ major, seconds, seed }: SoakOptions): Promise<SoakR
   await using repository = await openEndpointRepository()
   const kills: SoakReport['kills'] = { push: 0, front: 0, fetch: 0, 'fetch-ahead': 0, server: 0, fault: 0 }
   const random = randomOf(seed)
+  // recovery takes as long as the writing took, and never less than what a busy machine needs
+  const patienceMs = Math.max(180_000, seconds * 1000)
   const acknowledged: Acknowledged[] = []
   const settings = { wal_keep_size: '4GB' }
   const directories: string[] = []
@@ -65,7 +67,7 @@ export async function soak({ major, seconds, seed }: SoakOptions): Promise<SoakR
     settings: { ...settings, archive_mode: 'on', archive_command: push },
     start: false,
   })
-  await disturbRecovery(second, { random, kills })
+  await disturbRecovery(second, { random, kills, patienceMs })
   await verifyLedger(second, acknowledged)
   await disturbArchiving(second, repository, { forMs: third, random, kills, acknowledged })
   await archiveWal(second, repository)
@@ -75,7 +77,7 @@ export async function soak({ major, seconds, seed }: SoakOptions): Promise<SoakR
   const last = workplace.at('last')
   await succeed(['restore', '--target-dir', last], repository)
   await using restored = await startCluster({ major, directory: last, env: repository.env })
-  await waitUntil('the end of recovery', () => /archive recovery complete/.test(restored.logText()))
+  await waitUntil('the end of recovery', () => /archive recovery complete/.test(restored.logText()), patienceMs)
   await waitUntil('connections', () => isUp(restored))
   await verifyLedger(restored, acknowledged)
   return { kills, files, commits: acknowledged.length }
@@ -117,11 +119,14 @@ async function disturbArchiving(
   repository.endpoint.clearFaults()
   await archiveWal(cluster, repository)
   const status = path.join(cluster.pgdata, 'pg_wal/archive_status')
-  await waitUntil('all to be archived', () => readdirSync(status).every((name) => !name.endsWith('.ready')))
+  await waitUntil('all to be archived', () => readdirSync(status).every((name) => !name.endsWith('.ready')), 300_000)
 }
 
 /** Starts the server again and again, until it has recovered all the same. */
-async function disturbRecovery(cluster: Cluster, { random, kills }: Disturbance): Promise<void> {
+async function disturbRecovery(
+  cluster: Cluster,
+  { random, kills, patienceMs }: Disturbance & { patienceMs: number },
+): Promise<void> {
   let left = 12
   await cluster.start({ wait: 'none' })
   await waitUntil(
@@ -142,7 +147,7 @@ async function disturbRecovery(cluster: Cluster, { random, kills }: Disturbance)
       }
       return false
     },
-    180_000,
+    patienceMs,
   )
   await waitUntil('connections', () => isUp(cluster))
 }
