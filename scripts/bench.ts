@@ -37,8 +37,9 @@ async function main(): Promise<number> {
     return 0
   }
   if (options.render !== undefined) {
-    const results = JSON.parse(readFileSync(`${options.render}.json`, 'utf8')) as Results
-    writeFileSync(`${options.render}.md`, renderResults(results))
+    const page = renderResults(JSON.parse(readFileSync(`${options.render}.json`, 'utf8')) as Results)
+    writeFileSync(`${options.render}.md`, page)
+    if (options.into !== undefined) putInto(options.into, page)
     return 0
   }
   const loadBefore = loadavg()[0] ?? 0
@@ -108,6 +109,16 @@ async function play(
   if (options.phases.has('scaling') && ours !== undefined) {
     await measureScaling(bench, { store, tool: ours, major: options.major, sizes: options.sizes })
   }
+}
+
+/** Replaces what stands between the markers of a page; the headings go one level down. */
+function putInto(file: string, results: string): void {
+  const [begin, end] = ['<!-- bench: begin -->', '<!-- bench: end -->']
+  const text = readFileSync(file, 'utf8')
+  const [from, to] = [text.indexOf(begin), text.indexOf(end)]
+  if (from < 0 || to < from) throw new Error(`"${file}" lacks the lines "${begin}" and "${end}"`)
+  const lower = results.replace(/^#/gm, '##')
+  writeFileSync(file, `${text.slice(0, from + begin.length)}\n\n${lower}\n${text.slice(to)}`)
 }
 
 function chooseStore(options: BenchOptions): {

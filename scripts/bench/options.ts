@@ -22,6 +22,7 @@ export interface BenchOptions {
   aws: string | undefined
   out: string
   render: string | undefined
+  into: string | undefined
   help: boolean
 }
 
@@ -48,6 +49,7 @@ export const USAGE = `usage: npm run bench -- [options]
   --aws PATH          (default: aws of PATH)
   --out PATH          results are PATH.json and PATH.md (default build/benchmark-results)
   --render PATH       makes PATH.md from PATH.json once more, and nothing else
+  --into FILE         with --render: puts the tables between the bench markers of a page, too
   --help
 `
 const PHASES = ['backup', 'wal', 'sink', 'stages', 'scaling'] as const
@@ -75,6 +77,7 @@ export function parseOptions(args: readonly string[]): BenchOptions {
       aws: text,
       out: text,
       render: text,
+      into: text,
       help: { type: 'boolean' },
     },
   })
@@ -103,6 +106,7 @@ export function parseOptions(args: readonly string[]): BenchOptions {
     aws: values.aws,
     out: values.out ?? 'build/benchmark-results',
     render: values.render,
+    into: values.into,
     help: values.help ?? false,
   }
 }
