@@ -92,7 +92,7 @@ export const cases: Case[] = [
   {
     name: 'gives up on parts that stall for ever (O4)',
     faults: [{ match: on('UploadPart'), action: 'stall' }],
-    flags: ['--max-attempts', '2', '--request-timeout', '1s'],
+    flags: ['--max-attempts', '2', '--request-timeout', '1s', '--archive-timeout', '60s', '--jobs', '2'],
     exitCode: 3,
     says: [/could not write part \d of "[^"]+".*no answer within the request timeout/],
   },

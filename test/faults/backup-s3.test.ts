@@ -28,11 +28,11 @@ describe('backup into an S3 endpoint that fails', { skip: obstacle ?? false }, (
   afterEach(() => scene.tidy())
 
   for (const each of cases) {
-    const { name, faults = [], flags = [], sabotage, meanwhile, exitCode = 0, says = [], uploadsLeft = 0 } = each
+    const { name, faults = [], flags = FLAGS, sabotage, meanwhile, exitCode = 0, says = [], uploadsLeft = 0 } = each
     test(`backup ${name}`, async () => {
       for (const rule of faults) scene.endpoint.fault(rule)
       await sabotage?.(scene)
-      const command = await scene.start(['backup', '--json', ...FLAGS, ...flags])
+      const command = await scene.start(['backup', '--json', ...flags])
       await meanwhile?.(scene, command)
       const planted = meanwhile && exitCode === 4 ? scene.records() : []
       const result = await command.ended

@@ -68,7 +68,7 @@ const cases: Case[] = [
   {
     name: 'archive_command fails from the beginning: nothing is copied (S11)',
     sabotage: (scene) => archiveCommand(scene, 'false'),
-    flags: ['--archive-timeout', '2s'],
+    flags: ['--jobs', '1', '--archive-timeout', '2s', '--request-timeout', '3s'],
     says: [/WAL segment "[0-9A-F]{24}" did not reach the archive within 2 s/, /HINT: .*archive_command/],
     repair: (scene) => archiveCommand(scene, undefined),
     check: (command) => {
@@ -79,7 +79,7 @@ const cases: Case[] = [
     name: 'archive_command fails since the copy: the missing segment is named (E6)',
     when: 'in mid-copy',
     sabotage: (scene) => archiveCommand(scene, 'false'),
-    flags: ['--archive-timeout', '2s'],
+    flags: ['--jobs', '1', '--archive-timeout', '2s', '--request-timeout', '3s'],
     says: [/WAL segment "[0-9A-F]{24}" did not reach the archive within 2 s/],
     repair: (scene) => archiveCommand(scene, undefined),
     check: (command) => {
@@ -107,12 +107,12 @@ describe('backup of a server that fails', { skip: obstacle ?? false }, () => {
   after(() => scene.close())
   afterEach(() => scene.tidy())
 
-  for (const { name, when, sabotage, flags = [], says, repair, check } of cases) {
+  for (const { name, when, sabotage, flags = FLAGS, says, repair, check } of cases) {
     test(`backup fails when ${name}; nothing is committed, and the next one succeeds`, async () => {
       const { endpoint } = scene
       if (when === undefined) await sabotage(scene)
       else endpoint.fault({ match: isArchivePart, times: 2, action: 'stall' })
-      const command = await scene.start(['backup', '--json', ...FLAGS, ...flags])
+      const command = await scene.start(['backup', '--json', ...flags])
       if (when !== undefined) {
         await command.waitForEvent('backup-planned')
         await waitUntil('the first part', () => endpoint.requests.some(isArchivePart))
