@@ -7,6 +7,7 @@ import { accessSync, appendFileSync, constants, mkdirSync, readdirSync, writeFil
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { README_TEXT } from '#src/repository/readme.js'
+import { environmentOfCommands } from '../support/command-line.js'
 import { newHome, removeHome } from '../support/cluster-registry.js'
 import { startLedger, verifyLedger, type Acknowledged } from '../support/ledger.js'
 import { ROOT, type Skippable } from '../support/oracles.js'
@@ -102,7 +103,7 @@ describe('README.txt of the repository, followed by hand', () => {
     const ledger = await startLedger(cluster, { clients: 2 })
     await ledger.advance(50)
     const environment = {
-      ...process.env,
+      ...environmentOfCommands(),
       ...cluster.env,
       PGSLUICE_REPOSITORY: repository,
       PGSLUICE_CONFIG: '/dev/null',

@@ -7,7 +7,7 @@ import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { parse } from 'yaml'
 import { newHome, removeHome } from '../support/cluster-registry.js'
-import { FRONT, MAIN, runCommand, whyNoCommandLine } from '../support/command-line.js'
+import { environmentOfCommands, FRONT, MAIN, runCommand, whyNoCommandLine } from '../support/command-line.js'
 import { assertValid } from '../support/schemas.js'
 import { giveToServerUser } from '../support/server-user.js'
 
@@ -142,7 +142,7 @@ describe('init', { skip: obstacle ?? false }, () => {
   const skip = hasScript() ? false : 'this machine cannot make a terminal with script(1)'
   it('asks on a terminal, and after Ctrl-C leaves nothing behind', { skip }, async () => {
     const command = `'${process.execPath}' '${MAIN}' init --output '${at('three.yaml')}'`
-    const env = { ...process.env, HOME: home, PGSLUICE_REPOSITORY: '', PGDATA: '' }
+    const env = { ...environmentOfCommands(), HOME: home, PGSLUICE_REPOSITORY: '', PGDATA: '' }
     const child = spawn('script', ['-qec', command, '/dev/null'], { cwd: home, env })
     let seen = ''
     let isInterrupted = false

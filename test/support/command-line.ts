@@ -82,6 +82,11 @@ export async function startCommand(args: readonly string[], options: CommandOpti
   return new RunningCommand(child, args, home)
 }
 
+/** The environment of the tests without what they themselves are told by it: to a command those are misspelt settings. */
+export function environmentOfCommands(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('PGSLUICE_')))
+}
+
 /** Runs a command to its end, and proves that it left neither a process nor a file behind. */
 export async function runCommand(args: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
   return (await startCommand(args, options)).ended
