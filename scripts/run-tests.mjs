@@ -29,8 +29,8 @@ const child = spawn(
   process.execPath,
   [
     '--test',
-    // Two cores; the integration tests start servers and threads of their own.
-    '--test-concurrency=2',
+    // Two cores; but the integration tests wait for servers, timeouts and disks as often as they work.
+    '--test-concurrency=3',
     // A test file that hangs must not take the whole run with it.
     '--test-timeout=1200000',
     `--test-reporter=${join(root, 'scripts/test-reporter.mjs')}`,
