@@ -18,6 +18,7 @@ import { findTools, onPath } from './bench/find-tools.js'
 import { parseOptions, USAGE } from './bench/options.js'
 import { renderResults } from './bench/render.js'
 import { copyBothWays, copyIntoSink, moveWal, runRound } from './bench/rounds.js'
+import { measureMany } from './bench/many.js'
 import { measureScaling } from './bench/scaling.js'
 import { measureStages } from './bench/stages.js'
 import { CONTENTS, makeSegments, makeSource } from './bench/source.js'
@@ -108,6 +109,11 @@ async function play(
   if (options.phases.has('scaling') && ours !== undefined) {
     await measureScaling(bench, { store, tool: ours, major: options.major, sizes: options.sizes })
   }
+  if (options.phases.has('many') && ours !== undefined) {
+    const sinks = await startSinks(tls)
+    endings.push(() => sinks.close())
+    await measureMany(bench, { sinks, tool: ours, ...options })
+  }
 }
 
 function chooseStore(options: BenchOptions): {
@@ -161,6 +167,7 @@ function newResults(
     runs: [],
     stages: [],
     scaling: [],
+    many: [],
     proofs: [],
     failures: [],
   }
