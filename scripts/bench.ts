@@ -18,6 +18,7 @@ import { findTools, onPath } from './bench/find-tools.js'
 import { parseOptions, USAGE } from './bench/options.js'
 import { renderResults } from './bench/render.js'
 import { copyBothWays, copyIntoSink, moveWal, runRound } from './bench/rounds.js'
+import { measureMany } from './bench/many.js'
 import { measureScaling } from './bench/scaling.js'
 import { measureStages } from './bench/stages.js'
 import { CONTENTS, makeSegments, makeSource } from './bench/source.js'
@@ -109,6 +110,11 @@ async function play(
   if (options.phases.has('scaling') && ours !== undefined) {
     await measureScaling(bench, { store, tool: ours, major: options.major, sizes: options.sizes })
   }
+  if (options.phases.has('many') && ours !== undefined) {
+    const sinks = await startSinks(tls)
+    endings.push(() => sinks.close())
+    await measureMany(bench, { sinks, tool: ours, ...options })
+  }
 }
 
 /** Replaces what stands between the markers of a page; the headings go one level down. */
@@ -172,6 +178,7 @@ function newResults(
     runs: [],
     stages: [],
     scaling: [],
+    many: [],
     proofs: [],
     failures: [],
   }

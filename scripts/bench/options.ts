@@ -12,6 +12,10 @@ export interface BenchOptions {
   segments: number
   /** Of the clusters of the phase "scaling", in bytes. */
   sizes: number[]
+  /** Small files of the phase "many". */
+  files: number
+  /** Of its sparse table, in bytes. */
+  table: number
   tools: readonly string[] | undefined
   versitygw: string | undefined
   endpoint: string | undefined
@@ -35,9 +39,11 @@ export const USAGE = `usage: npm run bench -- [options]
   --major N           of PostgreSQL (default 15, the newest that Debian's pgBackRest knows)
   --rounds N          (default 3)
   --jobs N            parallelism of every tool (default 2)
-  --only LIST         of backup,wal,sink,stages,scaling (default backup,wal,stages); backup is with restore
+  --only LIST         of backup,wal,sink,stages,scaling,many (default backup,wal,stages); backup is with restore
   --all               everything: backups into a bucket that costs nothing, and several sizes, too
   --sizes LIST        of the clusters of "scaling" (default 1GB,4GB,16GB)
+  --files N           small files of "many" (default 1000000)
+  --table SIZE        of its table that is all holes (default 40GB)
   --segments N        WAL segments of the large push (default 100)
   --tools LIST        only tools whose names begin so, such as pgsluice,WAL-G
   --versitygw PATH    the S3 server (default: versitygw of PATH)
@@ -52,7 +58,7 @@ export const USAGE = `usage: npm run bench -- [options]
   --into FILE         with --render: puts the tables between the bench markers of a page, too
   --help
 `
-const PHASES = ['backup', 'wal', 'sink', 'stages', 'scaling'] as const
+const PHASES = ['backup', 'wal', 'sink', 'stages', 'scaling', 'many'] as const
 /** Throws with a sentence for the user where something is wrong. */
 export function parseOptions(args: readonly string[]): BenchOptions {
   const text = { type: 'string' } as const
@@ -66,6 +72,8 @@ export function parseOptions(args: readonly string[]): BenchOptions {
       only: text,
       all: { type: 'boolean' },
       sizes: text,
+      files: text,
+      table: text,
       segments: text,
       tools: text,
       versitygw: text,
@@ -91,6 +99,8 @@ export function parseOptions(args: readonly string[]): BenchOptions {
   return {
     size: bytes('size', values.size ?? '4GB'),
     sizes: (values.sizes ?? '1GB,4GB,16GB').split(',').map((text) => bytes('sizes', text)),
+    files: whole('files', values.files ?? '1000000'),
+    table: bytes('table', values.table ?? '40GB'),
     major: whole('major', values.major ?? '15'),
     rounds: whole('rounds', values.rounds ?? '3'),
     jobs: whole('jobs', values.jobs ?? '2'),

@@ -1,6 +1,6 @@
 /** The tables of what each step costs, and of how the whole grows. */
 import { row, separator } from './render-table.js'
-import type { ScalingRun, Stage } from './results.js'
+import type { ManyRun, ScalingRun, Stage } from './results.js'
 
 /** Seconds of CPU for each GB of the cluster, by step, and each step's share. */
 export function stagesTable(stages: readonly Stage[]): string {
@@ -44,4 +44,26 @@ export function scalingTable(runs: readonly ScalingRun[]): string {
       ]),
     )
   return ['## Sizes and threads', [row(columns), separator(columns), ...lines].join('\n')].join('\n\n')
+}
+
+/** Files a second, of the whole command from its start to its end, and what a file costs beyond the cluster without them. */
+export function manyTable(runs: readonly ManyRun[]): string {
+  const [bare] = runs
+  if (bare === undefined) return ''
+  const columns = ['', 'files', 'GB', 'wall s', 'files a second', 'CPU s', 'CPU µs a file more', 'peak RSS MiB, tree']
+  const cpuOf = ({ user, system }: ManyRun): number => user + system
+  const lines = runs.map((run) => {
+    const more = run.files - bare.files
+    return row([
+      run.what,
+      String(run.files),
+      (run.bytes / 1e9).toFixed(2),
+      run.wall.toFixed(2),
+      (run.files / run.wall).toFixed(0),
+      cpuOf(run).toFixed(2),
+      more > 0 ? (((cpuOf(run) - cpuOf(bare)) / more) * 1e6).toFixed(1) : '',
+      (run.peakRssKiB / 1024).toFixed(0),
+    ])
+  })
+  return ['## Many small files', [row(columns), separator(columns), ...lines].join('\n')].join('\n\n')
 }

@@ -1,6 +1,6 @@
 const MIB = 1024
 /** The page of one set of results, in Markdown. */
-import { scalingTable, stagesTable } from './render-model.js'
+import { manyTable, scalingTable, stagesTable } from './render-model.js'
 import { row, separator } from './render-table.js'
 import type { Results, Run, ToolFacts } from './results.js'
 
@@ -19,6 +19,7 @@ export function renderResults(results: Results): string {
     ...subjects.map((subject) => table(results, subject)),
     stagesTable(results.stages),
     scalingTable(results.scaling),
+    manyTable(results.many ?? []),
     proofs(results),
     failures(results),
   ]

@@ -72,6 +72,9 @@ export interface Stage {
 /** One run of ours at another size or parallelism. */
 export type ScalingRun = Run & { bytes: number; jobs: number }
 
+/** One backup of ours of a small cluster, with what was added to it. */
+export type ManyRun = Run & { what: string; files: number; bytes: number }
+
 /** A restored cluster that was started and compared with its source. */
 export interface Proof {
   tool: string
@@ -99,6 +102,8 @@ export interface Results {
   runs: Run[]
   stages: Stage[]
   scaling: ScalingRun[]
+  /** Absent in results of before that phase. */
+  many?: ManyRun[]
   proofs: Proof[]
   failures: Failure[]
 }

@@ -14,6 +14,12 @@ export const OWN_FRAMES_BYTES = 1024 * 1024
 /** Room for configuration files that grow between the walk and their turn. */
 const GROWTH_BYTES = 4 * 1024 * 1024
 
+/**
+ * Most files of one archive. Its job and its result are objects of JavaScript while they cross threads; of this many
+ * they are gone before the collector moves them to where it rarely looks.
+ */
+const MAX_FILES = 2000
+
 /** The files of one archive, by their row in the table. */
 export interface ArchivePlan {
   rows: Uint32Array
@@ -37,7 +43,7 @@ export function archiveTargetBytes(totalBytes: number, jobs: number): number {
 
 /** Plans archives over all rows of the table, in walk order within an archive, largest archive first. */
 export function planArchives(files: FileTable, options: PlanOptions): ArchivePlan[] {
-  const maxFiles = options.maxFiles ?? 10_000
+  const maxFiles = options.maxFiles ?? MAX_FILES
   const plans: ArchivePlan[] = []
   let rows: number[] = []
   let tarBytes = TAR_END_BYTES

@@ -48,13 +48,13 @@ export class FileTable {
   #segment = new Int32Array(1024)
   #archive = new Uint32Array(1024)
   #status = new Uint8Array(1024)
-  #checksum: Uint8Array
+  #checksum: Buffer
   readonly #owners: { uid: number; gid: number }[] = []
 
   /** `checksumBytes`: 4 for CRC32C, 32 for SHA-256. */
   constructor(checksumBytes: number) {
     this.#checksumBytes = checksumBytes
-    this.#checksum = new Uint8Array(1024 * checksumBytes)
+    this.#checksum = Buffer.alloc(1024 * checksumBytes)
   }
 
   get length(): number {
@@ -68,7 +68,7 @@ export class FileTable {
     const pathStart = row === 0 ? 0 : (this.#pathEnd[row - 1] ?? 0)
     const pathEnd = pathStart + file.path.length
     while (pathEnd > this.#paths.length) this.#paths = enlarged(this.#paths, Buffer.allocUnsafe(this.#paths.length * 2))
-    this.#paths.set(file.path, pathStart)
+    file.path.copy(this.#paths, pathStart)
     this.#pathEnd[row] = pathEnd
     this.#size[row] = file.size
     this.#mtimeMs[row] = file.mtimeMs
@@ -81,13 +81,16 @@ export class FileTable {
 
   /** The row as the walk found it. The path is a copy. */
   walked(row: number): WalkedFile {
-    const owner = this.#owners[this.#owner[row] ?? 0] ?? { uid: 0, gid: 0 }
+    const { uid, gid } = this.#owners[this.#owner[row] ?? 0] ?? { uid: 0, gid: 0 }
     const segment = this.#segment[row] ?? -1
+    const path = Buffer.allocUnsafe(this.pathLength(row))
+    this.#paths.copy(path, 0, row === 0 ? 0 : this.#pathEnd[row - 1])
     return {
-      path: Buffer.from(this.#paths.subarray(row === 0 ? 0 : this.#pathEnd[row - 1], this.#pathEnd[row])),
+      path,
       size: this.#size[row] ?? 0,
       mode: this.#mode[row] ?? 0,
-      ...owner,
+      uid,
+      gid,
       mtimeMs: this.#mtimeMs[row] ?? 0,
       relationSegment: segment < 0 ? undefined : segment,
     }
@@ -109,7 +112,7 @@ export class FileTable {
     this.#size[file.index] = file.size
     this.#offset[file.index] = file.offset
     this.#status[file.index] = file.padded ? PADDED : PACKED
-    this.#checksum.set(Buffer.from(file.checksum, 'hex'), file.index * this.#checksumBytes)
+    this.#checksum.write(file.checksum, file.index * this.#checksumBytes, this.#checksumBytes, 'hex')
   }
 
   /** Notes that the file was gone when it was to be opened: it is no part of the backup (F4). */
@@ -123,11 +126,10 @@ export class FileTable {
     if (status === VANISHED) return undefined
     if (status === PLANNED) throw new Error(`no archive accounts for "${this.walked(row).path.toString()}"`)
     const at = row * this.#checksumBytes
-    const checksum = this.#checksum.subarray(at, at + this.#checksumBytes)
     return {
       archive: this.#archive[row] ?? 0,
       offset: this.#offset[row] ?? 0,
-      checksum: Buffer.from(checksum).toString('hex'),
+      checksum: this.#checksum.toString('hex', at, at + this.#checksumBytes),
       padded: status === PADDED,
     }
   }
@@ -148,7 +150,7 @@ export class FileTable {
     this.#segment = enlarged(this.#segment, new Int32Array(rows))
     this.#archive = enlarged(this.#archive, new Uint32Array(rows))
     this.#status = enlarged(this.#status, new Uint8Array(rows))
-    this.#checksum = enlarged(this.#checksum, new Uint8Array(rows * this.#checksumBytes))
+    this.#checksum = enlarged(this.#checksum, Buffer.alloc(rows * this.#checksumBytes))
   }
 }
 

@@ -180,10 +180,16 @@ function directoryMembers(inventory: Inventory): PackMember[] {
 
 function fileMembers(files: FileTable, plan: ArchivePlan): PackMember[] {
   return [...plan.rows].map((index) => {
-    const file = files.walked(index)
-    const path = file.path.toString('latin1')
-    return { ...file, index, type: 'file' as const, path, isConfiguration: /^[^/]+\.conf$/.test(path) }
+    // field by field: spreading objects takes several times as long, of a million files seconds
+    const { path: bytes, size, mode, uid, gid, mtimeMs, relationSegment } = files.walked(index)
+    const path = bytes.toString('latin1')
+    const isConfiguration = isTopConfiguration(path)
+    return { index, type: 'file' as const, path, size, mode, uid, gid, mtimeMs, relationSegment, isConfiguration }
   })
+}
+
+function isTopConfiguration(path: string): boolean {
+  return path.endsWith('.conf') && !path.includes('/')
 }
 
 async function controlEntry(

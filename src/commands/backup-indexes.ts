@@ -107,7 +107,8 @@ function* manifestChunks(backup: FinishedBackup, checksumAlgorithm: ChecksumAlgo
       const file = files.walked(row)
       const packed = files.packed(row)
       if (!packed) continue
-      text += writer.file({ ...file, checksum: { algorithm: checksumAlgorithm, hex: packed.checksum } })
+      const { path, size, mtimeMs } = file
+      text += writer.file({ path, size, mtimeMs, checksum: { algorithm: checksumAlgorithm, hex: packed.checksum } })
       if (text.length > 60_000) {
         yield Buffer.from(text)
         text = ''
@@ -141,8 +142,10 @@ function* fileLines(backup: FinishedBackup): Generator<IndexLine> {
       if (!packed) continue
       const { archive, offset, checksum, padded } = packed
       const mtime = new Date(mtimeMs).toISOString()
-      const line = { size, mode: formatMode(mode), uid, gid, mtime, archive, offset, checksum }
-      yield { type: 'file', ...pathField(path), ...line, ...(padded && { padded: true as const }) }
+      const rest = { size, mode: formatMode(mode), uid, gid, mtime, archive, offset, checksum }
+      const line: IndexLine = Object.assign({ type: 'file' as const }, pathField(path), rest)
+      if (padded) line.padded = true
+      yield line
     }
   }
 }

@@ -20,6 +20,7 @@ export interface Inventory {
 
 /** Path of the file that is read after every other (W12). */
 export const PG_CONTROL = 'global/pg_control'
+const PG_CONTROL_BYTES = Buffer.from(PG_CONTROL)
 
 /** Walks PGDATA and the tablespaces. */
 export async function takeInventory(
@@ -54,8 +55,9 @@ export async function takeInventory(
       inventory.tablespaces.push(entry)
     } else if (entry.kind === 'directory') {
       inventory.directories.push(entry)
-    } else if (entry.path.toString('latin1') !== PG_CONTROL) {
-      inventory.files.add({ ...entry, relationSegment: entry.relation?.segment })
+    } else if (!entry.path.equals(PG_CONTROL_BYTES)) {
+      const { path, size, mode, uid, gid, mtimeMs, relation } = entry
+      inventory.files.add({ path, size, mode, uid, gid, mtimeMs, relationSegment: relation?.segment })
       inventory.totalBytes += entry.size
     }
   }

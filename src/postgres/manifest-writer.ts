@@ -9,6 +9,9 @@ import { createHash } from 'node:crypto'
 import type { ChecksumAlgorithm } from './checksum.js'
 import { formatLsn, type Lsn } from './lsn.js'
 
+/** Text that is hashed at a time. */
+const HASH_CHARACTERS = 16_384
+
 /** One file of the backup, as the manifest names it. */
 export interface ManifestWriterFile {
   /** Relative to PGDATA; files of tablespaces below `pg_tblspc/<oid>/`. */
@@ -36,6 +39,11 @@ export class ManifestWriter {
   readonly #version: 1 | 2
   readonly #systemIdentifier: bigint | undefined
   readonly #hash = createHash('sha256')
+  /** Made, and not yet in the hash: a call for each file costs more than the hashing. */
+  #unhashed = ''
+  /** Files of one second follow one another, and the text of a time is dear. */
+  #second = NaN
+  #secondText = ''
   #isFirstFile = true
 
   /**
@@ -65,7 +73,7 @@ export class ManifestWriter {
     const { checksum } = file
     const sum = checksum && `, "Checksum-Algorithm": "${checksum.algorithm}", "Checksum": "${checksum.hex}"`
     return this.#hashed(
-      `${separator}{ ${path}, "Size": ${file.size}, "Last-Modified": "${formatTime(file.mtimeMs)}"${sum ?? ''} }`,
+      `${separator}{ ${path}, "Size": ${file.size}, "Last-Modified": "${this.#time(file.mtimeMs)}"${sum ?? ''} }`,
     )
   }
 
@@ -76,16 +84,28 @@ export class ManifestWriter {
         `{ "Timeline": ${timeline}, "Start-LSN": "${formatLsn(startLsn)}", "End-LSN": "${formatLsn(endLsn)}" }`,
     )
     const text = this.#hashed(`\n],\n"WAL-Ranges": [\n${ranges.join(',\n')}\n],\n`)
+    this.#hashAll()
     return `${text}"Manifest-Checksum": "${this.#hash.digest('hex')}"}\n`
   }
 
   #hashed(text: string): string {
-    this.#hash.update(text)
+    this.#unhashed += text
+    if (this.#unhashed.length >= HASH_CHARACTERS) this.#hashAll()
     return text
   }
-}
 
-/** `2026-03-01 02:00:00 GMT`: whole seconds, always in GMT. */
-function formatTime(ms: number): string {
-  return `${new Date(Math.floor(ms / 1000) * 1000).toISOString().slice(0, 19).replace('T', ' ')} GMT`
+  #hashAll(): void {
+    this.#hash.update(this.#unhashed)
+    this.#unhashed = ''
+  }
+
+  /** `2026-03-01 02:00:00 GMT`: whole seconds, always in GMT. */
+  #time(ms: number): string {
+    const second = Math.floor(ms / 1000)
+    if (second !== this.#second) {
+      this.#second = second
+      this.#secondText = `${new Date(second * 1000).toISOString().slice(0, 19).replace('T', ' ')} GMT`
+    }
+    return this.#secondText
+  }
 }

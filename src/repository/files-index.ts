@@ -2,6 +2,7 @@
  * `files.jsonl.zst`: one line for every directory, tablespace and file of the cluster: where its bytes are, its
  * checksum, and what no tar header can say (format rule 5).
  */
+import { isUtf8 } from 'node:buffer'
 
 /** A directory to make. Tablespaces and directories come before all files. */
 export interface DirectoryLine extends PathField {
@@ -52,8 +53,7 @@ export type IndexLine = DirectoryLine | TablespaceLine | FileLine
 
 /** The fields that carry a path of bytes. */
 export function pathField(path: Buffer): PathField {
-  const text = path.toString('utf8')
-  return Buffer.from(text, 'utf8').equals(path) ? { path: text } : { pathHex: path.toString('hex') }
+  return isUtf8(path) ? { path: path.toString('utf8') } : { pathHex: path.toString('hex') }
 }
 
 /** The path of a line, as bytes. */

@@ -11,7 +11,7 @@ import { reasonOf, systemErrorCode, ToolError } from '../errors.js'
 export class ExactFile {
   readonly size: number
   #descriptor: number
-  readonly #name: string
+  readonly #path: Buffer
   #position = 0
   #padded = false
 
@@ -21,25 +21,24 @@ export class ExactFile {
    * to that many bytes; for what no WAL restores, as configuration files.
    */
   static open(path: Buffer, size: number, growTo = 0): ExactFile | undefined {
-    const name = path.toString()
     let descriptor
     try {
       descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW)
     } catch (cause) {
       if (systemErrorCode(cause) === 'ENOENT') return undefined
-      throw new ToolError('file-system', `could not open "${name}": ${reasonOf(cause)}`, { cause })
+      throw new ToolError('file-system', `could not open "${path.toString()}": ${reasonOf(cause)}`, { cause })
     }
     const stat = fstatSync(descriptor)
     if (!stat.isFile()) {
       closeSync(descriptor)
-      throw new ToolError('file-system', `could not read "${name}": it is no regular file any more`)
+      throw new ToolError('file-system', `could not read "${path.toString()}": it is no regular file any more`)
     }
-    return new ExactFile(descriptor, name, Math.max(size, Math.min(stat.size, growTo)))
+    return new ExactFile(descriptor, path, Math.max(size, Math.min(stat.size, growTo)))
   }
 
-  private constructor(descriptor: number, name: string, size: number) {
+  private constructor(descriptor: number, path: Buffer, size: number) {
     this.#descriptor = descriptor
-    this.#name = name
+    this.#path = path
     this.size = size
   }
 
@@ -83,7 +82,7 @@ export class ExactFile {
         filled += read
       }
     } catch (cause) {
-      throw new ToolError('file-system', `could not read "${this.#name}": ${reasonOf(cause)}`, { cause })
+      throw new ToolError('file-system', `could not read "${this.#path.toString()}": ${reasonOf(cause)}`, { cause })
     }
     return filled
   }

@@ -38,20 +38,27 @@ export function plainTarHeader(member: PlainMember): Buffer | undefined {
   if (uid > LARGEST_ID || gid > LARGEST_ID || size > LARGEST_SIZE) return undefined
   const header = Buffer.from(TEMPLATE)
   name.copy(header)
-  header.write(octal(mode & 0o7777, 6), 100, 'latin1')
-  header.write(octal(uid, 6), 108, 'latin1')
-  header.write(octal(gid, 6), 116, 'latin1')
-  header.write(octal(size, 11), 124, 'latin1')
-  header.write(octal(mtime, 11), 136, 'latin1')
+  putOctal(header, mode & 0o7777, 100, 6)
+  putOctal(header, uid, 108, 6)
+  putOctal(header, gid, 116, 6)
+  putOctal(header, size, 124, 11)
+  putOctal(header, mtime, 136, 11)
   header[156] = type === 'file' ? 0x30 : 0x35
   let sum = (SUM.end - SUM.begin) * 0x20
-  for (let at = 0; at < USED; at++) if (at < SUM.begin || at >= SUM.end) sum += header[at] ?? 0
-  header.write(octal(sum, 6), SUM.begin, 'latin1')
+  for (let at = 0; at < USED; at++) sum += header[at] ?? 0 // the place of the sum itself is zeros still
+  putOctal(header, sum, SUM.begin, 6)
   return header
 }
 
-function octal(value: number, digits: number): string {
-  return `${value.toString(8).padStart(digits, '0')} `
+/** Digit by digit, as a string for each field takes several times as long; by division, since a size has 33 bits. */
+function putOctal(header: Buffer, value: number, at: number, digits: number): void {
+  let rest = value
+  for (let place = at + digits - 1; place >= at; place--) {
+    const next = Math.floor(rest / 8)
+    header[place] = 0x30 + rest - next * 8
+    rest = next
+  }
+  header[at + digits] = 0x20
 }
 
 function isAscii(name: Buffer): boolean {

@@ -13,6 +13,9 @@ import { abortUpload } from '../storage/stale-uploads.js'
 import type { StorageOptions } from '../storage/storage-options.js'
 import { fromPlainError, type FromThread, type ThreadData, type ToThread } from './wire.js'
 
+/** New objects of a thread, which V8 would let grow to 48 MB. A thread holds bytes, and few objects. */
+const YOUNG_GENERATION_MB = 12
+
 /** How a pool is made. */
 export interface PoolOptions {
   /** Threads, at least 1. */
@@ -126,7 +129,10 @@ class Thread {
   constructor(storage: StorageOptions) {
     this.#storage = storage
     const workerData: ThreadData = { storage, progress: this.#progress }
-    this.#worker = new Worker(new URL('./thread.js', import.meta.url), { workerData })
+    this.#worker = new Worker(new URL('./thread.js', import.meta.url), {
+      workerData,
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
+    })
     this.#worker.on('message', (message: FromThread) => {
       if (message.type === 'upload') this.#upload = { key: message.key, uploadId: message.uploadId }
       else if (message.type === 'result') this.#settle()?.resolve(message.result)
