@@ -263,10 +263,12 @@ export function loseDirectory(cluster: Cluster): void {
 
 /** Paths of all files below a directory, relative to it, sorted; what is no regular file is left out. */
 export function filesBelow(directory: string): string[] {
-  return readdirSync(directory, { recursive: true, encoding: 'utf8' })
-    // a temporary name may be gone by now
-    .filter((name) => statSync(path.join(directory, name), { throwIfNoEntry: false })?.isFile() === true)
-    .sort()
+  return (
+    readdirSync(directory, { recursive: true, encoding: 'utf8' })
+      // a temporary name may be gone by now
+      .filter((name) => statSync(path.join(directory, name), { throwIfNoEntry: false })?.isFile() === true)
+      .sort()
+  )
 }
 
 function found(key: string, bytes: Buffer | undefined): Buffer {
