@@ -12,6 +12,7 @@ import type { RecoveryTarget, TargetTimeline } from '../postgres/recovery-target
 import { formatTablespaceMap, parseTablespaceMap } from '../postgres/tablespace-map.js'
 import type { BackupRecord } from '../repository/backup-record.js'
 import { readSmall } from '../repository/document.js'
+import { hashedObject } from '../repository/hashed-object.js'
 import { BACKUP_LABEL, BACKUP_MANIFEST, basePrefix, CONFIG_FOLDER, TABLESPACE_MAP } from '../repository/layout.js'
 import type { Storage } from '../storage/storage.js'
 import type { CommandContext } from './context.js'
@@ -202,13 +203,6 @@ async function copyManifest(
 ): Promise<void> {
   const key = prefix + BACKUP_MANIFEST
   const hash = createHash('sha256')
-  const body = await storage.get(key, { signal })
-  async function* hashed(): AsyncGenerator<Buffer> {
-    for await (const chunk of body) {
-      hash.update(chunk as Buffer)
-      yield chunk as Buffer
-    }
-  }
-  await writeOwned(path, hashed(), owner)
+  await writeOwned(path, hashedObject(storage, key, hash, signal), owner)
   checkHash(key, plan.hashes.get(BACKUP_MANIFEST), hash)
 }

@@ -6,6 +6,7 @@ import { compressStream } from '../streams/zstd-stream.js'
 import { decompress } from '../streams/zstd-decompress.js'
 import type { CreatedObject } from './create-object.js'
 import { createFromStream } from './create-stream.js'
+import { hashedObject } from './hashed-object.js'
 
 const LEVEL = 3
 const CHUNK_BYTES = 64 * 1024
@@ -46,26 +47,16 @@ export async function* readJsonLines(
   signal?: AbortSignal,
 ): AsyncGenerator<Record<string, unknown>, void, undefined> {
   const hash = createHash('sha256')
-  const body = await storage.get(key, { signal })
-  async function* hashed(): AsyncGenerator<Uint8Array> {
-    for await (const chunk of body) {
-      hash.update(chunk as Buffer)
-      yield chunk as Buffer
-    }
-  }
+  const stored = hashedObject(storage, key, hash, signal)
   let rest: Buffer = Buffer.alloc(0)
-  try {
-    for await (const bytes of decompress(hashed(), new Uint8Array(READ_BUFFER_BYTES), key)) {
-      const text = Buffer.concat([rest, bytes])
-      let start = 0
-      for (let end = text.indexOf(10); end >= 0; end = text.indexOf(10, start)) {
-        yield parseLine(text.toString('utf8', start, end), key)
-        start = end + 1
-      }
-      rest = text.subarray(start)
+  for await (const bytes of decompress(stored, new Uint8Array(READ_BUFFER_BYTES), key)) {
+    const text = Buffer.concat([rest, bytes])
+    let start = 0
+    for (let end = text.indexOf(10); end >= 0; end = text.indexOf(10, start)) {
+      yield parseLine(text.toString('utf8', start, end), key)
+      start = end + 1
     }
-  } finally {
-    body.destroy()
+    rest = text.subarray(start)
   }
   if (rest.length > 0) throw new ToolError('damaged', `"${key}" is damaged: it ends inside a line`)
   if (hash.digest('hex') !== sha256)

@@ -4,6 +4,7 @@ import { ToolError } from '../errors.js'
 import type { Storage } from '../storage/storage.js'
 import { FrameReader } from '../streams/frame-reader.js'
 import { PlacedDamage } from './fault-list.js'
+import { hashedObject } from './hashed-object.js'
 
 /** One of ours is a path and some numbers; a line without end must not fill memory. */
 const LONGEST_LINE = 1024 * 1024
@@ -45,18 +46,7 @@ export async function* readTextLines(
   signal: AbortSignal,
 ): AsyncGenerator<ProvenLine, void, undefined> {
   const hash = createHash('sha256')
-  const body = await storage.get(key, { signal })
-  async function* hashed(): AsyncGenerator<Uint8Array> {
-    for await (const chunk of body) {
-      hash.update(chunk as Buffer)
-      yield chunk as Buffer
-    }
-  }
-  try {
-    yield* linesOf(hashed())
-  } finally {
-    body.destroy()
-  }
+  yield* linesOf(hashedObject(storage, key, hash, signal))
   onEnd(hash.digest('hex'))
 }
 
