@@ -8,6 +8,7 @@ import { ToolError } from '../errors.js'
 import type { BackupRecord } from '../repository/backup-record.js'
 import { listAll } from '../repository/create-object.js'
 import {
+  groupByArchive,
   parseMode,
   pathOfLine,
   type DirectoryLine,
@@ -90,7 +91,7 @@ export async function readRestorePlan(
     hashes,
     sizes,
     versionDirectory: `PG_${Math.floor(record.postgresVersion / 10_000)}_${record.catalogVersion}`,
-    readArchives: (from, abort) => groupByArchive(readIndex(from, filesKey, record, abort)),
+    readArchives: (from, abort) => groupByArchive(readIndex(from, filesKey, record, abort), extractFile),
   }
 }
 
@@ -101,20 +102,6 @@ async function* readIndex(
   signal: AbortSignal,
 ): AsyncGenerator<IndexLine> {
   for await (const line of readJsonLines(storage, key, record.files.sha256, signal)) yield line as unknown as IndexLine
-}
-
-async function* groupByArchive(lines: AsyncIterable<IndexLine>): AsyncGenerator<ArchiveFiles> {
-  let group: ArchiveFiles | undefined
-  for await (const line of lines) {
-    if (line.type !== 'file') continue
-    if (group && group.archive !== line.archive) {
-      yield group
-      group = undefined
-    }
-    group ??= { archive: line.archive, files: [] }
-    group.files.push(extractFile(line))
-  }
-  if (group) yield group
 }
 
 function extractFile(line: FileLine): ExtractFile {

@@ -3,7 +3,7 @@ import type { ExpectedFile, Job, JobResult, VerifyJob, VerifyResult } from '../a
 import type { BackupRecord } from '../repository/backup-record.js'
 import { proveObject, type ProvenMetadata } from '../repository/backup-proof.js'
 import type { FaultList } from '../repository/fault-list.js'
-import { pathOfLine, type FileLine, type IndexLine } from '../repository/files-index.js'
+import { groupByArchive, pathOfLine, type FileLine, type IndexLine } from '../repository/files-index.js'
 import { archiveKey, basePrefix, CONFIG_FOLDER, FILES_INDEX, parseClusterName } from '../repository/layout.js'
 import { readIndexLines } from '../repository/proven-lines.js'
 import type { Storage } from '../storage/storage.js'
@@ -46,7 +46,7 @@ export async function verifyContent(
   const controlJob = faults.has(controlKey) ? [] : [jobs.archive(controlKey, [expectedFile(control)])]
   const segmentBlocks = (await take(controlJob))?.segmentBlocks
   async function* others(): AsyncGenerator<Job> {
-    for await (const { archive, files } of groupByArchive(storage, record, signal)) {
+    for await (const { archive, files } of groupByArchive(indexLines(storage, record, signal), expectedFile)) {
       const key = archiveKey(record.cluster, record.id, archive)
       if (archive !== control.archive && !faults.has(key)) yield jobs.archive(key, files, segmentBlocks)
     }
@@ -88,24 +88,10 @@ class ContentJobs {
   }
 }
 
-async function* groupByArchive(
-  storage: Storage,
-  record: BackupRecord,
-  signal: AbortSignal,
-): AsyncGenerator<{ archive: number; files: ExpectedFile[] }> {
+async function* indexLines(storage: Storage, record: BackupRecord, signal: AbortSignal): AsyncGenerator<IndexLine> {
   const key = basePrefix(record.cluster, record.id) + FILES_INDEX
-  let group: { archive: number; files: ExpectedFile[] } | undefined
-  for await (const { line } of readIndexLines(storage, key, record.files.sha256, signal)) {
-    const one = line as unknown as IndexLine
-    if (one.type !== 'file') continue
-    if (group && group.archive !== one.archive) {
-      yield group
-      group = undefined
-    }
-    group ??= { archive: one.archive, files: [] }
-    group.files.push(expectedFile(one))
-  }
-  if (group) yield group
+  for await (const { line } of readIndexLines(storage, key, record.files.sha256, signal))
+    yield line as unknown as IndexLine
 }
 
 function expectedFile(line: FileLine): ExpectedFile {

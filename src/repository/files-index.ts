@@ -70,3 +70,21 @@ export function formatMode(mode: number): string {
 export function parseMode(mode: string): number {
   return parseInt(mode, 8) & 0o777
 }
+
+/** The files of each archive, made of their lines by `of`, in the order of the index: an archive at a time is in memory. */
+export async function* groupByArchive<T>(
+  lines: AsyncIterable<IndexLine>,
+  of: (line: FileLine) => T,
+): AsyncGenerator<{ archive: number; files: T[] }> {
+  let group: { archive: number; files: T[] } | undefined
+  for await (const line of lines) {
+    if (line.type !== 'file') continue
+    if (group && group.archive !== line.archive) {
+      yield group
+      group = undefined
+    }
+    group ??= { archive: line.archive, files: [] }
+    group.files.push(of(line))
+  }
+  if (group) yield group
+}
