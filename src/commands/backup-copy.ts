@@ -84,7 +84,8 @@ export async function copyCluster(
       }
     }
   }
-  const stopTelling = reportProgress(pool, 'backup', inventory.totalBytes, context.report)
+  const { totalBytes } = inventory
+  const stopTelling = reportProgress('backup', () => ({ doneBytes: pool.doneBytes, totalBytes }), context.report)
   try {
     for await (const result of pool.run(packJobs(), context.signal)) {
       if (result.kind === 'packed') take(copied, result, inventory, context)

@@ -159,7 +159,7 @@ async function writeCluster(
   const setOwner = process.getuid?.() === 0
   await makeDirectories(target, plan.directories, setOwner)
   let files = 0
-  const stopTelling = reportProgress(pool, 'restore', plan.bytes, report)
+  const stopTelling = reportProgress('restore', () => ({ doneBytes: pool.doneBytes, totalBytes: plan.bytes }), report)
   try {
     for await (const result of pool.run(extractJobs(storage, record, plan, target, setOwner, signal), signal)) {
       if (result.kind !== 'extracted') continue

@@ -16,11 +16,11 @@ import type { Storage } from '../storage/storage.js'
 import { WorkerPool } from '../workers/pool.js'
 import { warnOfUnreadable, type CommandContext } from './context.js'
 import { openToWrite, storageOptions } from './open-repository.js'
+import { reportProgress, type Position } from './progress.js'
 import { verifyBackup } from './verify-backup.js'
 import type { RunJobs } from './verify-content.js'
 import { WalReadings } from './verify-recovery-wal.js'
 
-const PROGRESS_INTERVAL_MS = 250
 /** Faults that a proof keeps; it holds the number of all. */
 const KEPT_FAULTS = 100
 
@@ -200,15 +200,14 @@ async function runningBackups(storage: Storage, cluster: string, signal: AbortSi
 /** Tells how far the backup that is being read is. Returns what the reading reports to, and how to end it. */
 function withProgress(pool: WorkerPool, { report, signal }: CommandContext): [CommandContext, () => void] {
   const backup = { before: 0, totalBytes: 0 }
-  const timer = setInterval(() => {
+  const position: Position = () => {
     const { before, totalBytes } = backup
-    const doneBytes = Math.min(pool.doneBytes - before, totalBytes)
-    if (totalBytes > 0) report({ type: 'progress', phase: 'verify', doneBytes, totalBytes })
-  }, PROGRESS_INTERVAL_MS)
+    return totalBytes > 0 ? { doneBytes: pool.doneBytes - before, totalBytes } : undefined
+  }
   const told: CommandContext['report'] = (event) => {
     if (event.type === 'verify-started') Object.assign(backup, { before: pool.doneBytes, totalBytes: event.bytes })
     if (event.type === 'backup-verified') backup.totalBytes = 0
     report(event)
   }
-  return [{ report: told, signal }, () => clearInterval(timer)]
+  return [{ report: told, signal }, reportProgress('verify', position, report)]
 }
