@@ -7,13 +7,18 @@ import type { Session } from './connection.js'
 const INSUFFICIENT_PRIVILEGE = '42501'
 
 /** Since 15 the functions have their new names and no exclusive mode. */
-const RENAMED_IN = 150_000
+const RENAMED_IN = 15
 
-/** Signatures of the functions that start and stop a backup, as this version names them (S1, E1). */
-export function backupFunctions(session: Session): { start: string; stop: string } {
-  return session.versionNum >= RENAMED_IN
+/** Signatures of the functions that start and stop a backup, as this major version names them (S1, E1). */
+export function backupFunctionsOf(major: number): { start: string; stop: string } {
+  return major >= RENAMED_IN
     ? { start: 'pg_backup_start(text, boolean)', stop: 'pg_backup_stop(boolean)' }
     : { start: 'pg_start_backup(text, boolean, boolean)', stop: 'pg_stop_backup(boolean, boolean)' }
+}
+
+/** {@link backupFunctionsOf} the server of a session. */
+export function backupFunctions({ versionNum }: Session): { start: string; stop: string } {
+  return backupFunctionsOf(Math.floor(versionNum / 10_000))
 }
 
 /** Throws where the role could not start a backup, or start one that it could not stop hours later (P5). */
@@ -54,7 +59,7 @@ export async function missingPrivileges(session: Session): Promise<MissingPrivil
     `select pg_has_role(current_user, 'pg_read_all_settings', 'USAGE') as answer`,
   )
   if (row?.answer !== true) {
-    const grant = `GRANT pg_read_all_settings TO ${escapeIdentifier(session.user)};`
+    const grant = settingsGrant(session.user)
     // --pgdata can stand in for the data directory; configuration files outside of it would not be found
     missing.push({ what: 'see data_directory and the configuration files', grant, needed: false })
   }
@@ -70,7 +75,17 @@ async function mayExecute(session: Session, signature: string): Promise<boolean>
 
 /** The statement that allows the role of a session to call a function. */
 export function functionGrant(session: Session, signature: string): string {
-  return `GRANT EXECUTE ON FUNCTION pg_catalog.${signature} TO ${escapeIdentifier(session.user)};`
+  return executeGrant(signature, session.user)
+}
+
+/** The statement that allows a role to call a function. */
+export function executeGrant(signature: string, role: string): string {
+  return `GRANT EXECUTE ON FUNCTION pg_catalog.${signature} TO ${escapeIdentifier(role)};`
+}
+
+/** The statement that allows a role to see where the data directory and the configuration files are. */
+export function settingsGrant(role: string): string {
+  return `GRANT pg_read_all_settings TO ${escapeIdentifier(role)};`
 }
 
 /** Privileges on functions belong to one database: granted in another they do not help. */
