@@ -89,10 +89,9 @@ async function finish(
     await heartbeat.start((error) => failed.abort(error))
     report({ type: 'step', message: `comparing the ${record.objects.count} objects of backup ${id} with their index` })
     await checkObjects(storage, record, signal)
-    await checkWal(storage, cluster, unfinished, { report, signal })
-    const { walSegmentSize, stop } = record
-    const segments = segmentNames(start.timeline, parseLsn(start.lsn), parseLsn(stop.lsn), walSegmentSize)
-    await requireNotRetired(storage, cluster.name, { id, timeline: start.timeline, segments, walSegmentSize }, signal)
+    const segments = await checkWal(storage, cluster, unfinished, { report, signal })
+    const used = { id, timeline: start.timeline, segments, walSegmentSize: record.walSegmentSize }
+    await requireNotRetired(storage, cluster.name, used, signal)
     await commitBackup(storage, record, signal)
     state = 'committed'
     return record
@@ -124,13 +123,13 @@ async function checkObjects(storage: Storage, record: BackupRecord, signal: Abor
   throw new ToolError('damaged', `the index of backup ${record.id} does not fit its record`)
 }
 
-/** All WAL from start to stop is in the archive, whole, this cluster's, and the same that the server had (E5). */
+/** All WAL from start to stop is in the archive, whole, this cluster's, and the same that the server had (E5). Returns its names. */
 async function checkWal(
   storage: Storage,
   cluster: ClusterIdentity,
   { record, wal }: UnfinishedBackup,
   { report, signal }: CommandContext,
-): Promise<void> {
+): Promise<string[]> {
   const { start, stop, walSegmentSize } = record
   const { timeline } = start
   const segments = segmentNames(timeline, parseLsn(start.lsn), parseLsn(stop.lsn), walSegmentSize)
@@ -144,6 +143,7 @@ async function checkWal(
     const batch = segments.slice(at, at + PARALLEL_READS)
     await Promise.all(batch.map((name) => checkSegment(storage, cluster, name, hashes.get(name), signal)))
   }
+  return segments
 }
 
 async function checkSegment(
