@@ -14,10 +14,7 @@ export const OWN_FRAMES_BYTES = 1024 * 1024
 /** Room for configuration files that grow between the walk and their turn. */
 const GROWTH_BYTES = 4 * 1024 * 1024
 
-/**
- * Most files of one archive. Its job and its result are objects of JavaScript while they cross threads; of this many
- * they are gone before the collector moves them to where it rarely looks.
- */
+/** Most files of one archive: bounds its job and its result, which are objects of JavaScript while they cross threads. */
 const MAX_FILES = 2000
 
 /** The files of one archive, by their row in the table. */

@@ -15,7 +15,7 @@ import { fromPlainError, type FromThread, type ThreadData, type ToThread } from 
 
 /**
  * Of a thread's heap. What comes from a socket is kept until the collector sees that it is garbage, 64 KiB for each small
- * object of JavaScript: with V8's own 48 MiB a restore on a busy machine took 40 MiB more.
+ * object of JavaScript: with 12 and 32 MB a restore on a busy machine took 44 and 29 MiB more.
  */
 const YOUNG_GENERATION_MB = 3
 
