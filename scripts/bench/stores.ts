@@ -1,17 +1,17 @@
 /** The buckets of the bench: versitygw, an endpoint that is there already, and the sink. */
 import { spawn } from 'node:child_process'
 import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { once } from 'node:events'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { openStorage } from '#src/storage/open-storage.js'
 import type { Storage } from '#src/storage/storage.js'
 import { ROOT } from '../../test/support/oracles.js'
+import { freePort } from '../../test/support/postgres.js'
 import { runProgram } from '../../test/support/server-user.js'
 import { waitUntil } from '../../test/support/wait.js'
 import type { ChildProcess } from 'node:child_process'
-import type { AddressInfo } from 'node:net'
 import type { Scene, Site, Transport } from './tool.js'
 
 /** A bucket behind one or two endpoints. */
@@ -172,14 +172,6 @@ async function end(server: ChildProcess): Promise<void> {
   const ended = once(server, 'exit')
   server.kill('SIGTERM')
   await ended
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 function isListening(port: number): Promise<boolean> {

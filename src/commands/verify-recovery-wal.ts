@@ -6,6 +6,7 @@ import type { FoundFault, Job, VerifyWalJob } from '../archive/jobs.js'
 import { ToolError } from '../errors.js'
 import { parseLsn } from '../postgres/lsn.js'
 import {
+  historyName,
   parseWalFileName,
   segmentName,
   segmentNames,
@@ -15,7 +16,7 @@ import {
 import type { BackupRecord } from '../repository/backup-record.js'
 import type { FaultList } from '../repository/fault-list.js'
 import type { ClusterIdentity } from '../repository/identity.js'
-import { walKey } from '../repository/layout.js'
+import { walFileNameOf, walKey } from '../repository/layout.js'
 import { findHeads, pathTo, readTimelineTree, type TimelineTree, type WalPoint } from '../repository/timeline-tree.js'
 import { listRanges, type WalRange } from '../repository/wal-map.js'
 import { findPathGap } from '../repository/wal-path.js'
@@ -160,7 +161,7 @@ export async function verifyRecoveryWal(
   }
   faults.addAll(
     readings.faults((key) => {
-      const file = parseWalFileName(/\/([^/]+)\.zst$/.exec(key)?.[1] ?? '')
+      const file = parseWalFileName(walFileNameOf(key) ?? '')
       if (file?.kind !== 'segment') return false
       const number = segmentNumberOf(file, cluster.walSegmentSize)
       return (wanted.get(file.timeline) ?? []).some(({ from, to }) => from <= number && number <= to)
@@ -196,7 +197,7 @@ function usable(
   if (before === undefined) return ranges
   const end = parseWalFileName(before)
   if (end?.kind !== 'segment') return ranges
-  const last = numberOf(before, walSegmentSize)
+  const last = segmentNumberOf(end, walSegmentSize)
   const legOfEnd = runs.findIndex(
     (leg) =>
       leg.timeline === end.timeline &&
@@ -210,16 +211,6 @@ function usable(
 function isStored(tree: TimelineTree, name: string): boolean {
   const file = parseWalFileName(name)
   return file?.kind === 'history' && tree.nodes.get(file.timeline)?.history !== undefined
-}
-
-function historyName(timeline: number): string {
-  return `${timeline.toString(16).toUpperCase().padStart(8, '0')}.history`
-}
-
-function numberOf(name: string, walSegmentSize: number): bigint {
-  const file = parseWalFileName(name)
-  if (file?.kind !== 'segment') throw new Error(`"${name}" is no WAL segment`)
-  return segmentNumberOf(file, walSegmentSize)
 }
 
 function keyOf(cluster: ClusterIdentity, name: string): string {

@@ -107,6 +107,11 @@ export function segmentNames(timeline: number, startLsn: Lsn, stopLsn: Lsn, walS
   return names
 }
 
+/** Name of a timeline's history file (TLHistoryFileName). */
+export function historyName(timeline: number): string {
+  return `${hex8(BigInt(timeline))}.history`
+}
+
 function segmentsPerLog(walSegmentSize: number): bigint {
   return LOG_SIZE / BigInt(walSegmentSize)
 }

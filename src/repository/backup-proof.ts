@@ -17,6 +17,7 @@ import {
   archiveKey,
   BACKUP_LABEL,
   BACKUP_MANIFEST,
+  backupRecordKey,
   basePrefix,
   FILES_INDEX,
   OBJECTS_INDEX,
@@ -70,7 +71,7 @@ export async function proveMetadata(
 }
 
 function proveRecord(record: BackupRecord, faults: FaultList): void {
-  const key = `${record.cluster}/backups/${record.id}.json`
+  const key = backupRecordKey(record.cluster, record.id)
   const major = Math.floor(record.postgresVersion / 10_000)
   if (parseClusterName(record.cluster)?.major !== major) faults.add(key, `it is of PostgreSQL ${major}`)
   if (parseLsn(record.stop.lsn) < parseLsn(record.start.lsn)) faults.add(key, 'its backup ends before it begins')

@@ -19,9 +19,13 @@ export async function* boundedBody(
   let size = 0
   for await (const chunk of chunks) {
     size += chunk.byteLength
-    if (maxSize !== undefined && size > maxSize)
-      throw new ToolError('storage', `could not write "${key}": its body is longer than the ${maxSize} bytes announced`)
+    if (maxSize !== undefined && size > maxSize) throw tooLong(key, maxSize)
     await limit?.take(chunk.byteLength, signal)
     yield chunk
   }
+}
+
+/** Of an upload, the bound decided the part size too, so that a longer body could run out of part numbers after hours (O2). */
+export function tooLong(key: string, maxSize: number): ToolError {
+  return new ToolError('storage', `could not write "${key}": its body is longer than the ${maxSize} bytes announced`)
 }

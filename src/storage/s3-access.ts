@@ -1,7 +1,6 @@
 /** What every S3 operation needs to know: the client, where the repository is, and what the store can do. */
 import type { S3Client } from '@aws-sdk/client-s3'
 import { crc32 } from 'node:zlib'
-import { ToolError } from '../errors.js'
 import type { RateLimit } from '../streams/rate-limit.js'
 import type { StoreAbilities } from './storage-options.js'
 
@@ -88,9 +87,4 @@ export function partsFor(access: S3Access, maxSize: number): { partSize: number;
 export function partSizeFor(access: S3Access, maxSize: number | undefined): number {
   const needed = maxSize === undefined ? 0 : Math.ceil(maxSize / MAX_PARTS / MEBIBYTE) * MEBIBYTE
   return Math.max(MIN_PART_BYTES, access.partSizeBytes, needed)
-}
-
-/** The bound decided the part size, so a longer body could run out of part numbers after hours (O2). */
-export function tooLong(key: string, maxSize: number): ToolError {
-  return new ToolError('storage', `could not write "${key}": its body is longer than the ${maxSize} bytes announced`)
 }

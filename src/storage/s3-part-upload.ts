@@ -6,7 +6,8 @@
  */
 import type { CompletedPart } from '@aws-sdk/client-s3'
 import { abortable } from './abortable.js'
-import { SINGLE_PUT_BYTES, partsFor, tooLong } from './s3-access.js'
+import { tooLong } from './bounded-body.js'
+import { SINGLE_PUT_BYTES, partsFor } from './s3-access.js'
 import type { S3Access } from './s3-access.js'
 import { abortMultipart, completeUpload, createUpload, sendPart, withAbortFailure } from './s3-multipart.js'
 import type { BegunUpload } from './s3-multipart.js'

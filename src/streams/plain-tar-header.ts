@@ -16,10 +16,12 @@ export interface PlainMember {
   mtime: number
 }
 
-const BLOCK = 512
+/** What a tar is made of, in bytes. */
+export const BLOCK = 512
 /** A longer name is split or gets a record of its own. */
 const LONGEST_NAME = 99
-const LARGEST_ID = 0o777777
+/** Largest id that tar-stream writes (six octal digits): it clamps what is above it. */
+export const LARGEST_ID = 0o777777
 const LARGEST_SIZE = 0o77777777777
 /** Where the checksum lies, which counts as spaces while it is made. */
 const SUM = { begin: 148, end: 156 } as const

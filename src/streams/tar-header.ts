@@ -1,6 +1,6 @@
 /**
- * Tar headers: written by tar-stream, whose output every tar reads, or byte for byte as it does (plain-tar-header.ts); read back just enough to check that what follows
- * is what the index says.
+ * Tar headers: written by tar-stream, whose output every tar reads, or byte for byte as it does (plain-tar-header.ts);
+ * read back just enough to check that what follows is what the index says.
  *
  * Only headers pass through tar-stream. Bodies go from the read buffer to the compressor without it: reusing a buffer
  * that was handed to a pack stream corrupts it, and a copy of every byte costs what compression costs. A name that is
@@ -8,7 +8,7 @@
  * both (F10, F11).
  */
 import tar from 'tar-stream'
-import { plainTarHeader } from './plain-tar-header.js'
+import { BLOCK, LARGEST_ID, plainTarHeader } from './plain-tar-header.js'
 
 /** What a header says of a member. Names are bytes. */
 export interface TarMember {
@@ -24,9 +24,6 @@ export interface TarMember {
   mtimeMs: number
 }
 
-const BLOCK = 512
-/** Largest id that seven octal digits hold; tar-stream clamps to 262,143 (six digits), so pax carries what is above that. */
-const LARGEST_ID = 0o777777
 /** ustar holds times up to 2^31 - 1 in tar-stream (a 32-bit shift); later ones are written as this, never as garbage. */
 const LARGEST_TIME_MS = (2 ** 31 - 1) * 1000
 

@@ -268,7 +268,8 @@ function quote(value: string | number | boolean): string {
   return `'${String(value).replaceAll("'", "''")}'`
 }
 
-async function freePort(): Promise<number> {
+/** A port of the loopback interface that nobody listens on at this moment. */
+export async function freePort(): Promise<number> {
   const server = createServer()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo
