@@ -8,12 +8,12 @@
 # script started still answers, its settings are printed again and nothing is started; two runs at once end with one
 # server. localstack/stop.sh ends it. What it stores is kept in memory and ends with it.
 #
-#   PGSLUICE_LOCALSTACK_PORT   a fixed port instead of a free one
-#   PGSLUICE_LOCALSTACK_HOME   where it is installed and keeps its files, instead of .cache/localstack
+#   LOCALSTACK_PORT   a fixed port instead of a free one
+#   LOCALSTACK_DIRECTORY   where it is installed and keeps its files, instead of .cache/localstack
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-home=${PGSLUICE_LOCALSTACK_HOME:-$root/.cache/localstack}
+home=${LOCALSTACK_DIRECTORY:-$root/.cache/localstack}
 python=$home/venv/bin/python
 # 4.13.1 is the newest version that runs on Python 3.10 and 3.11 and needs no account. Newer releases of the other three
 # no longer have what it uses, and it does not bound them itself.
@@ -77,7 +77,7 @@ free_port() {
 }
 
 start() {
-  port=${PGSLUICE_LOCALSTACK_PORT:-$(free_port)}
+  port=${LOCALSTACK_PORT:-$(free_port)}
   rm -f "$home/pid" "$home/port"
   # XDG_CACHE_HOME: the plugin list that LocalStack caches would otherwise be shared with every other version in $HOME.
   # The redirections let go of the caller's pipes, so that $(start.sh) ends.

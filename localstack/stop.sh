@@ -3,7 +3,7 @@
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-home=${PGSLUICE_LOCALSTACK_HOME:-$root/.cache/localstack}
+home=${LOCALSTACK_DIRECTORY:-$root/.cache/localstack}
 [ -f "$home/pid" ] || exit 0
 pid=$(cat "$home/pid")
 

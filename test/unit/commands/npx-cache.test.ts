@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { environmentOfCommands } from '../../support/command-line.js'
 
 const root = fileURLToPath(new URL('../../../../', import.meta.url))
 
@@ -23,7 +24,8 @@ test('restore refuses to write a path in the cache of npx into restore_command, 
   mkdirSync(join(home, 'repository'))
   const target = join(home, 'restored')
   const args = ['restore', '--target-dir', target, '--repository', `file://${home}/repository`]
-  const run = promisify(execFile)(process.execPath, [join(installed, 'dist/main.js'), ...args])
+  const env = environmentOfCommands()
+  const run = promisify(execFile)(process.execPath, [join(installed, 'dist/main.js'), ...args], { env })
   await assert.rejects(run, (error: Error & { code?: number; stderr?: string }) => {
     assert.equal(error.code, 2)
     assert.match(error.stderr ?? '', /in the cache of npx, which npm may empty\nHINT: Install pgsluice on this host/)
