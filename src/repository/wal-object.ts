@@ -109,7 +109,7 @@ export interface WalObjectBody extends PartSource {
 
 /** What compresses one WAL file after the other. */
 export function walCompressor(level: number): FrameCompressor {
-  return new FrameCompressor({ level, thread: true })
+  return new FrameCompressor({ level, threads: true })
 }
 
 /** The body for a file that was read. One that is not in memory is read twice more, and must not change meanwhile. */
@@ -126,7 +126,7 @@ function headFrame(head: WalObjectHead): Buffer {
   return skippableFrame(Buffer.from(JSON.stringify(head)), HEAD_MAGIC)
 }
 
-/** One frame. While zstd compresses in its thread, this one hashes: the one costs as much as the other. */
+/** One frame. While zstd compresses in its threads, this one hashes. */
 class WholeFileBody implements WalObjectBody {
   readonly #name: string
   readonly #contents: Buffer

@@ -55,13 +55,17 @@ export class FrameCompressor {
   #produced = 0
   #open = false
 
-  /** With `thread` zstd compresses in a thread of its own, while this one does what it does between {@link advance}. */
-  constructor({ level, thread = false }: { level: number; thread?: boolean }) {
+  /** With `threads` zstd compresses in two threads of its own, while this one does what it does between {@link advance}. */
+  constructor({ level, threads = false }: { level: number; threads?: boolean }) {
     const binding = zstd()
     this.#context = new binding.CCtx()
     this.#context.setParameter(binding.CParameter.compressionLevel, level)
     this.#context.setParameter(binding.CParameter.checksumFlag, 1)
-    if (thread) this.#context.setParameter(binding.CParameter.nbWorkers, 1)
+    if (threads) {
+      this.#context.setParameter(binding.CParameter.nbWorkers, 2)
+      // the least that zstd takes: what its threads hold grows with it
+      this.#context.setParameter(binding.CParameter.jobSize, 512 * 1024)
+    }
     this.#continue = binding.EndDirective.continue
     this.#end = binding.EndDirective.end
   }
@@ -83,7 +87,7 @@ export class FrameCompressor {
   }
 
   /**
-   * Hands on what the thread of zstd takes of the open frame, and writes what it has ready; returns the bytes written.
+   * Hands on what the threads of zstd take of the open frame, and writes what it has ready; returns the bytes written.
    * {@link drain} is left to end the frame.
    */
   advance(room: Uint8Array): number {
