@@ -12,4 +12,6 @@ test('kill -9 of push, fetch and PostgreSQL loses nothing, and leaves every file
   t.diagnostic(`${files} files, ${commits} commits, killed: ${JSON.stringify(kills)}`)
   assert.ok(files > 20)
   assert.ok(kills.push + kills.front > 0)
+  assert.ok(kills.fetch > 0)
+  assert.ok(kills['fetch-ahead'] > 0)
 })

@@ -67,7 +67,7 @@ export async function soak({ major, seconds, seed }: SoakOptions): Promise<SoakR
     settings: { ...settings, archive_mode: 'on', archive_command: push },
     start: false,
   })
-  await disturbRecovery(second, { random, kills, patienceMs })
+  await disturbRecovery(second, { random, kills, blows: Math.max(12, seconds / 10), patienceMs })
   await verifyLedger(second, acknowledged)
   await disturbArchiving(second, repository, { forMs: third, random, kills, acknowledged })
   await archiveWal(second, repository)
@@ -122,34 +122,64 @@ async function disturbArchiving(
   await waitUntil('all to be archived', () => readdirSync(status).every((name) => !name.endsWith('.ready')), 300_000)
 }
 
-/** Starts the server again and again, until it has recovered all the same. */
+/** Strikes one after another, starts the server again wherever it stopped, and waits until it has recovered all the same. */
 async function disturbRecovery(
   cluster: Cluster,
-  { random, kills, patienceMs }: Disturbance & { patienceMs: number },
+  { random, kills, blows, patienceMs }: Disturbance & { blows: number; patienceMs: number },
 ): Promise<void> {
-  let left = 12
   await cluster.start({ wait: 'none' })
+  for (let left = blows; left > 0 && !isRecovered(cluster); left--) {
+    if (cluster.pid === undefined) await cluster.start({ wait: 'none' })
+    // each kind of fetch at least once, before recovery can have ended
+    const choice = kills['fetch-ahead'] === 0 ? 0 : kills.fetch === 0 ? 0.5 : random()
+    if (choice < 0.4)
+      kills['fetch-ahead'] += await hunt(cluster, () => [fetcherAhead(cluster)], / wal fetch-ahead /, random)
+    else if (choice < 0.8)
+      kills.fetch += await hunt(cluster, () => descendants(cluster.pid), /pgsluice-wal .* fetch | wal fetch /, random)
+    else if (cluster.pid !== undefined) {
+      await passed(random() * 300)
+      kills.server++
+      await cluster.crash()
+    }
+  }
   await waitUntil(
     'the end of recovery',
     async () => {
       if (cluster.pid === undefined) await cluster.start({ wait: 'none' })
-      if (/archive recovery complete/.test(cluster.logText())) return true
-      await passed(random() * 300)
-      if (left-- <= 0) return false
-      const place = path.join(cluster.pgdata, 'pg_wal/pgsluice/fetched/place')
-      const ahead = existsSync(place) ? Number(readFileSync(place, 'utf8').split('\n')[1]) : 0
-      const choice = random()
-      if (choice < 0.4) kills['fetch-ahead'] += killOne([ahead], / wal fetch-ahead /, random)
-      else if (choice < 0.8) kills.fetch += killOne(descendants(cluster.pid), / wal fetch /, random)
-      else if (cluster.pid !== undefined) {
-        kills.server++
-        await cluster.crash()
-      }
-      return false
+      return isRecovered(cluster)
     },
     patienceMs,
   )
   await waitUntil('connections', () => isUp(cluster))
+}
+
+/** Kills a fitting process a little after one is seen; gives up when the server has stopped or recovered, or after a while. */
+async function hunt(
+  cluster: Cluster,
+  candidates: () => number[],
+  pattern: RegExp,
+  random: () => number,
+): Promise<number> {
+  const end = Date.now() + 3000
+  while (Date.now() < end && cluster.pid !== undefined && !isRecovered(cluster)) {
+    const seen = candidates().filter((pid) => isFitting(pid, pattern))
+    if (seen.length > 0) {
+      await passed(random() * 100)
+      return killOne(seen, pattern, random)
+    }
+    await passed(2)
+  }
+  return 0
+}
+
+function isRecovered(cluster: Cluster): boolean {
+  return /archive recovery complete/.test(cluster.logText())
+}
+
+/** The process that fetches segments in advance, as it has noted itself; 0 where there is none. */
+function fetcherAhead(cluster: Cluster): number {
+  const place = path.join(cluster.pgdata, 'pg_wal/pgsluice/fetched/place')
+  return existsSync(place) ? Number(readFileSync(place, 'utf8').split('\n')[1]) : 0
 }
 
 /** Every file that a server had archived is there once, with its content, and nothing else. Returns how many. */
@@ -185,7 +215,7 @@ function sha256(bytes: Uint8Array): string {
 }
 
 function killOne(pids: readonly number[], pattern: RegExp, random: () => number): number {
-  const fitting = pids.filter((pid) => pid > 0 && pattern.test(` ${commandLine(pid)} `))
+  const fitting = pids.filter((pid) => isFitting(pid, pattern))
   const pid = fitting[Math.floor(random() * fitting.length)]
   if (pid === undefined) return 0
   try {
@@ -194,6 +224,10 @@ function killOne(pids: readonly number[], pattern: RegExp, random: () => number)
   } catch {
     return 0 // it has ended by itself
   }
+}
+
+function isFitting(pid: number, pattern: RegExp): boolean {
+  return pid > 0 && pattern.test(` ${commandLine(pid)} `)
 }
 
 function descendants(pid: number | undefined): number[] {
