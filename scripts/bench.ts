@@ -19,6 +19,7 @@ import { parseOptions, USAGE } from './bench/options.js'
 import { renderResults } from './bench/render.js'
 import { copyBothWays, copyIntoSink, moveWal, runRound } from './bench/rounds.js'
 import { measureMany } from './bench/many.js'
+import { recover } from './bench/recovery.js'
 import { measureScaling } from './bench/scaling.js'
 import { measureStages } from './bench/stages.js'
 import { CONTENTS, makeSegments, makeSource } from './bench/source.js'
@@ -98,12 +99,17 @@ async function play(
     const site = store.site('http')
     if (site !== undefined) bench.results.stages.push(...(await measureStages(source.cluster.pgdata, work, site)))
   }
+  // Memory settings of a backup do not concern WAL.
+  const movers = inBucket.filter(({ name }) => !name.includes('--memory'))
   if (options.phases.has('wal')) {
     const segments = await makeSegments(source.cluster, options.segments, path.join(home, 'segments'))
-    // Memory settings of a backup do not concern WAL.
-    const movers = inBucket.filter(({ name }) => !name.includes('--memory'))
     for (const round of rounds) {
       await runRound(bench, movers, round, (tool, turn) => moveWal(bench, store, tool, turn, segments))
+    }
+  }
+  if (options.phases.has('recovery')) {
+    for (const round of rounds) {
+      await runRound(bench, movers, round, (tool, turn) => recover(bench, store, tool, turn, options.segments))
     }
   }
   const [ours] = tools.filter(({ isOurs }) => isOurs)

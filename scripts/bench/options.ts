@@ -39,7 +39,8 @@ export const USAGE = `usage: npm run bench -- [options]
   --major N           of PostgreSQL (default 15, the newest that Debian's pgBackRest knows)
   --rounds N          (default 3)
   --jobs N            parallelism of every tool (default 2)
-  --only LIST         of backup,wal,sink,stages,scaling,many (default backup,wal,stages); backup is with restore
+  --only LIST         of backup,wal,recovery,sink,stages,scaling,many (default backup,wal,stages); backup
+                      is with restore, recovery is of a server that fetches --segments
   --all               everything: backups into a bucket that costs nothing, and several sizes, too
   --sizes LIST        of the clusters of "scaling" (default 1GB,4GB,16GB)
   --files N           small files of "many" (default 1000000)
@@ -58,7 +59,7 @@ export const USAGE = `usage: npm run bench -- [options]
   --into FILE         with --render: puts the tables between the bench markers of a page, too
   --help
 `
-const PHASES = ['backup', 'wal', 'sink', 'stages', 'scaling', 'many'] as const
+const PHASES = ['backup', 'wal', 'recovery', 'sink', 'stages', 'scaling', 'many'] as const
 /** Throws with a sentence for the user where something is wrong. */
 export function parseOptions(args: readonly string[]): BenchOptions {
   const text = { type: 'string' } as const

@@ -1,6 +1,6 @@
 /** The tables of what each step costs, and of how the whole grows. */
-import { row, separator } from './render-table.js'
-import type { ManyRun, ScalingRun, Stage } from './results.js'
+import { median, row, separator } from './render-table.js'
+import type { ManyRun, Results, ScalingRun, Stage } from './results.js'
 
 /** Seconds of CPU for each GB of the cluster, by step, and each step's share. */
 export function stagesTable(stages: readonly Stage[]): string {
@@ -66,4 +66,32 @@ export function manyTable(runs: readonly ManyRun[]): string {
     ])
   })
   return ['## Many small files', [row(columns), separator(columns), ...lines].join('\n')].join('\n\n')
+}
+
+/** What a server in recovery waits for, by tool; the tools in the order of the results. */
+export function recoveryTable({ recoveries = [], tools }: Results): string {
+  if (recoveries.length === 0) return ''
+  const columns = [
+    '',
+    'ms a segment once warm, mean: median of the rounds',
+    'median call ms',
+    'slowest call ms once warm',
+    'segments',
+    'recovery s',
+  ]
+  const lines = tools.flatMap(({ name }) => {
+    const own = recoveries.filter(({ tool }) => tool === name)
+    if (own.length === 0) return []
+    const warm = own.map(({ calls, cold }) => calls.slice(cold))
+    const means = warm.map((calls) => calls.reduce((sum, one) => sum + one, 0) / calls.length)
+    return row([
+      name,
+      median(means).toFixed(1),
+      median(warm.flat()).toFixed(1),
+      Math.max(...warm.flat()).toFixed(0),
+      median(own.map(({ calls }) => calls.length)).toFixed(0),
+      median(own.map(({ seconds }) => seconds)).toFixed(1),
+    ])
+  })
+  return ['## a server in recovery', [row(columns), separator(columns), ...lines].join('\n')].join('\n\n')
 }

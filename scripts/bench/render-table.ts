@@ -1,4 +1,4 @@
-/** Tables in Markdown. */
+/** Tables in Markdown, and the number that stands for several runs. */
 
 /** One line. */
 export function row(cells: readonly string[]): string {
@@ -8,4 +8,11 @@ export function row(cells: readonly string[]): string {
 /** What stands below the head. */
 export function separator(columns: readonly string[]): string {
   return row(columns.map(() => '---'))
+}
+
+/** The middle one, or the mean of the two in the middle. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = sorted.length / 2
+  return ((sorted[Math.ceil(middle) - 1] ?? NaN) + (sorted[Math.floor(middle)] ?? NaN)) / 2
 }

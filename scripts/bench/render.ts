@@ -1,7 +1,7 @@
 const MIB = 1024
 /** The page of one set of results, in Markdown. */
-import { manyTable, scalingTable, stagesTable } from './render-model.js'
-import { row, separator } from './render-table.js'
+import { manyTable, recoveryTable, scalingTable, stagesTable } from './render-model.js'
+import { median, row, separator } from './render-table.js'
 import type { Results, Run, ToolFacts } from './results.js'
 
 /** One line a tool: what the reader compares is first. */
@@ -17,6 +17,7 @@ export function renderResults(results: Results): string {
   return [
     head(results),
     ...subjects.map((subject) => table(results, subject)),
+    recoveryTable(results),
     stagesTable(results.stages),
     scalingTable(results.scaling),
     manyTable(results.many ?? []),
@@ -167,10 +168,4 @@ function optional(runs: readonly Run[], of: (run: Run) => number | undefined, di
 
 function least(runs: readonly Run[], of: (run: Run) => number): string {
   return Math.min(...runs.map(of)).toFixed(2)
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  const middle = sorted.length / 2
-  return ((sorted[Math.ceil(middle) - 1] ?? NaN) + (sorted[Math.floor(middle)] ?? NaN)) / 2
 }

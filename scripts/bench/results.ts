@@ -75,6 +75,18 @@ export type ScalingRun = Run & { bytes: number; jobs: number }
 /** One backup of ours of a small cluster, with what was added to it. */
 export type ManyRun = Run & { what: string; files: number; bytes: number }
 
+/** A real server that recovered from the archive of a tool. */
+export interface Recovery {
+  tool: string
+  round: number
+  /** From its start to the end of recovery. */
+  seconds: number
+  /** How many calls at the beginning do not count as warm. */
+  cold: number
+  /** Milliseconds of each call of restore_command that delivered a segment. */
+  calls: number[]
+}
+
 /** A restored cluster that was started and compared with its source. */
 export interface Proof {
   tool: string
@@ -104,6 +116,8 @@ export interface Results {
   scaling: ScalingRun[]
   /** Absent in results of before that phase. */
   many?: ManyRun[]
+  /** Absent in results of before that phase. */
+  recoveries?: Recovery[]
   proofs: Proof[]
   failures: Failure[]
 }

@@ -62,7 +62,7 @@ export async function runRound(
 export async function copyBothWays(bench: Bench, store: Store, tool: Tool, turn: Turn): Promise<void> {
   const scene = sceneOf(bench, store, tool, turn)
   try {
-    await backUp(bench, store, tool, scene, { turn, subject: 'backup' })
+    await backUpAndKeep(bench, store, tool, scene, { turn, subject: 'backup' })
     const target = path.join(turn.work, 'restored')
     mkdirSync(target, { mode: 0o700 })
     await giveToServerUser(target)
@@ -90,7 +90,7 @@ export async function copyBothWays(bench: Bench, store: Store, tool: Tool, turn:
 export async function copyIntoSink(bench: Bench, sinks: Store, tool: Tool, turn: Turn): Promise<void> {
   const scene = sceneOf(bench, sinks, tool, turn)
   try {
-    await backUp(bench, sinks, tool, scene, { turn, subject: 'sink backup' })
+    await backUpAndKeep(bench, sinks, tool, scene, { turn, subject: 'sink backup' })
   } finally {
     await useArchive(bench.source.cluster, '/bin/true')
   }
@@ -117,33 +117,38 @@ export async function moveWal(bench: Bench, store: Store, tool: Tool, turn: Turn
   }
 }
 
-async function backUp(
+async function backUpAndKeep(
   bench: Bench,
   store: Store,
   tool: Tool,
   scene: Scene,
   { turn, subject }: { turn: Turn; subject: Subject },
 ): Promise<void> {
+  turn.subject = subject
+  const measured = await backUp(bench, store, tool, scene, turn)
+  const stored = tool.usesBucket ? await bytesInBucket(store, scene) : await bytesIn(turn.work)
+  keep(bench, tool, turn, subject, measured, { storedBytes: stored })
+}
+
+/** Lets the source archive into the scene, and takes a backup; the archive stays until {@link forget}. */
+export async function backUp(bench: Bench, store: Store, tool: Tool, scene: Scene, turn: Turn): Promise<Measured> {
   const { cluster } = bench.source
   await tool.prepare?.(scene)
   const exports = Object.entries(tool.environment(scene)).map(([name, value]) => `export ${name}=${quoted(value)}; `)
   await useArchive(cluster, exports.join('') + tool.archiveCommand(scene, true))
-  turn.subject = subject
-  const command = tool.backup(scene)
   await giveToServerUser(turn.work)
-  const measured = await measure({
-    command,
+  return measure({
+    command: tool.backup(scene),
     env: { ...cluster.env, ...tool.environment(scene) },
     cwd: turn.work,
     out: path.join(turn.work, 'measured'),
     store: store.pids,
     postmaster: cluster.pid,
   })
-  const stored = tool.usesBucket ? await bytesInBucket(store, scene) : await bytesIn(turn.work)
-  keep(bench, tool, turn, subject, measured, { storedBytes: stored })
 }
 
-function sceneOf(bench: Bench, store: Store, tool: Tool, turn: Turn): Scene {
+/** Where a turn of a tool happens. */
+export function sceneOf(bench: Bench, store: Store, tool: Tool, turn: Turn): Scene {
   const site = store.site(tool.transport)
   if (site === undefined) throw new Error(`the S3 server has no way in by ${tool.transport}`)
   const { cluster } = bench.source
@@ -168,7 +173,7 @@ function keep(
 }
 
 /** The archive must not lead to what is being deleted. */
-async function forget(bench: Bench, store: Store, tool: Tool, scene: Scene): Promise<void> {
+export async function forget(bench: Bench, store: Store, tool: Tool, scene: Scene): Promise<void> {
   await useArchive(bench.source.cluster, '/bin/true')
   if (tool.usesBucket) await forgetObjects(store, scene)
 }

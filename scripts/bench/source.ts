@@ -39,6 +39,7 @@ const BLOBS = { share: 0.14, bytesPerRow: 1024 }
 const BLOBS_PER_INSERT = 1024
 /** One may still be of the command before. */
 const TOLERATED_FAILURES = 1
+const SEGMENT_BYTES = 16 * 1024 * 1024
 const ARCHIVE_TIMEOUT_MS = 600_000
 
 /** The contents, in words. */
@@ -126,7 +127,8 @@ export async function useArchive(cluster: Cluster, command: string): Promise<voi
   await archiveAll(cluster)
 }
 
-async function archiveAll(cluster: Cluster): Promise<void> {
+/** Waits until all WAL of this moment has gone where the archive_command leads. */
+export async function archiveAll(cluster: Cluster): Promise<void> {
   const failures = async (): Promise<number> => {
     const [row] = await query<{ failed: string }>(cluster, 'select failed_count as failed from pg_stat_archiver')
     return Number(row?.failed)
@@ -195,16 +197,7 @@ export async function makeSegments(cluster: Cluster, count: number, directory: s
   await archiveAll(cluster)
   await query(cluster, `alter system set archive_command = ''`)
   await query(cluster, 'select pg_reload_conf()')
-  await query(
-    cluster,
-    `create table wal_load as
-       select i as id, 0 as n, md5(i::text) as name, ''::char(84) as filler from generate_series(1, 100000) i`,
-  )
-  for (let run = 0; ready().length < count; run += 1) {
-    if (run % 4 === 0) await query(cluster, 'checkpoint')
-    await query(cluster, `update wal_load set n = n + 1, name = md5(name) where id % 7 = ${run % 7}`)
-    await query(cluster, 'vacuum wal_load')
-  }
+  await loadUntil(cluster, () => Promise.resolve(ready().length >= count))
   const names = ready().slice(0, count)
   const digests = new Map<string, string>()
   for (const name of names) {
@@ -212,10 +205,33 @@ export async function makeSegments(cluster: Cluster, count: number, directory: s
     writeFileSync(path.join(directory, name), content)
     digests.set(name, createHash('sha256').update(content).digest('hex'))
   }
-  await query(cluster, 'drop table wal_load')
   await useArchive(cluster, '/bin/true')
   await query(cluster, 'checkpoint')
   return { directory, names, digests }
+}
+
+/** Lets the source write about as many segments of the same kind, as they are archived meanwhile. */
+export async function writeWal(cluster: Cluster, count: number): Promise<void> {
+  const written = async (): Promise<number> => {
+    const [row] = await query<{ bytes: string }>(cluster, `select pg_current_wal_lsn() - '0/0' as bytes`)
+    return Number(row?.bytes)
+  }
+  const end = (await written()) + count * SEGMENT_BYTES
+  await loadUntil(cluster, async () => (await written()) >= end)
+}
+
+async function loadUntil(cluster: Cluster, isEnough: () => Promise<boolean>): Promise<void> {
+  await query(
+    cluster,
+    `create table wal_load as
+       select i as id, 0 as n, md5(i::text) as name, ''::char(84) as filler from generate_series(1, 100000) i`,
+  )
+  for (let run = 0; !(await isEnough()); run += 1) {
+    if (run % 4 === 0) await query(cluster, 'checkpoint')
+    await query(cluster, `update wal_load set n = n + 1, name = md5(name) where id % 7 = ${run % 7}`)
+    await query(cluster, 'vacuum wal_load')
+  }
+  await query(cluster, 'drop table wal_load')
 }
 
 /** A directory that a WAL command takes for the data directory of the cluster: what tells which cluster it is, and pg_wal. */
