@@ -7,8 +7,8 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
-import { after, before, describe, test } from 'node:test'
-import { DebianHost, whyNoDebianHost } from '../support/debian-host.js'
+import { after, describe, test } from 'node:test'
+import { DebianHost, GroundError, whyNoDebianHost } from '../support/debian-host.js'
 import { readGuide, type Block } from '../support/guide.js'
 import { ROOT } from '../support/oracles.js'
 import { waitUntil } from '../support/wait.js'
@@ -22,10 +22,12 @@ const RUN_BY_CI: Readonly<Record<string, readonly RegExp[]>> = {
 /** Blocks that are no commands and no files. */
 const PICTURES = [/^ +server under load +bucket/]
 
+const BUILT = 'this checkout is built: by npm ci in .ci/run, and before the tests'
+
 /** What a reader replaces, page by page. Each has to be there. */
 const SUBSTITUTIONS: Readonly<Record<string, readonly Substitution[]>> = {
   'README.md': [
-    { text: 'npm ci && npm pack', by: () => 'npm pack', why: '.ci/run has done the first half in this checkout' },
+    { text: 'npm ci && npm pack', by: () => 'npm pack --ignore-scripts', why: BUILT },
     { text: '# endpoint: https://s3.example.net', by: ({ endpoint }) => `endpoint: ${endpoint}`, why: 'his own store' },
     {
       text: '# postgresql.conf',
@@ -37,7 +39,7 @@ const SUBSTITUTIONS: Readonly<Record<string, readonly Substitution[]>> = {
     { text: '2026-11-22 18:45:00+01', by: ({ instant }) => instant, why: 'an instant after his own backup' },
   ],
   'docs/getting-started.md': [
-    { text: 'npm ci && npm pack', by: () => 'npm pack', why: '.ci/run has done the first half in this checkout' },
+    { text: 'npm ci && npm pack', by: () => 'npm pack --ignore-scripts', why: BUILT },
     { text: '# endpoint: https://s3.example.net', by: ({ endpoint }) => `endpoint: ${endpoint}`, why: 'his own store' },
     { text: '/usr/local/bin/pgsluice-wal', by: ({ front }) => front, why: 'the text says that init prints it' },
     { text: '/usr/bin/node', by: ({ node }) => node, why: 'the text says that init prints it' },
@@ -62,16 +64,17 @@ interface Values {
 }
 
 const unfit = whyNoDebianHost()
-const host = unfit === undefined ? await DebianHost.open().catch(String) : unfit
-const skip = typeof host === 'string' && (unfit ?? `this machine cannot be the ground for another: ${host}`)
+const host = unfit ?? (await DebianHost.open().catch(reasonToSkip))
+const skip = typeof host === 'string' ? host : false
+
+function reasonToSkip(error: unknown): string {
+  if (error instanceof GroundError) return error.message
+  throw error
+}
 
 describe('a stranger gets started with', { skip }, () => {
   const installed = new Set<string>()
 
-  before(() => {
-    // the shell of a user who logs in must find Node.js, as it would where it is installed as the page says
-    assert.ok(host instanceof DebianHost)
-  })
   after(async () => {
     if (host instanceof DebianHost) await host.close()
   })
@@ -152,13 +155,29 @@ class Walk {
     const isInstallation = script.includes('npm install --global')
     // both pages begin with it
     if (isInstallation && this.#installed.has(script)) return
-    // neither the registry nor the compiler's headers are in the host
-    const outside = isInstallation
-    const { exitCode, stdout, stderr } = await this.#host.run(script, { user, outside })
+    // the registry is not in the host
+    const surroundings = isInstallation ? { outside: true, env: await this.#offerAddon() } : {}
+    const { exitCode, stdout, stderr } = await this.#host.run(script, { user, ...surroundings })
     assert.equal(exitCode, 0, `${place}, as ${user}:\n${script}\n${stdout}${stderr}${await this.#serverLog()}`)
     if (isInstallation) this.#installed.add(script)
     if (/\/etc\/pgsluice|~\/\.aws/.test(script)) this.#configuration.push({ script, user })
     if (script.includes('pgsluice check')) assert.match(stdout, /archiving.*reached the repository/, place)
+  }
+
+  /**
+   * The addon as npm ci has built it in this checkout, for npm to find where it would look for a prebuilt one: a minute of
+   * compiling less. That a global installation builds it is proven by scripts/check-package.mjs.
+   */
+  async #offerAddon(): Promise<Record<string, string>> {
+    const directory = path.join(ROOT, 'node_modules/zstd-napi')
+    const { version, binary } = JSON.parse(readFileSync(path.join(directory, 'package.json'), 'utf8')) as {
+      version: string
+      binary: { napi_versions: number[] }
+    }
+    const name = `zstd-napi-v${version}-napi-v${Math.max(...binary.napi_versions)}-linux-${process.arch}.tar.gz`
+    const script = `mkdir /addon; tar -czf /addon/${name} -C '${directory}' build/Release/binding.node`
+    await this.#host.must(script, { user: 'root' })
+    return { npm_config_zstd_napi_local_prebuilds: '/addon' }
   }
 
   /** Compiles the program against the installed package, strictly, and runs it where the AWS SDK finds the store. */

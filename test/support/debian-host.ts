@@ -63,8 +63,7 @@ export function whyNoDebianHost(): string | undefined {
   } catch (error) {
     return `this machine cannot give us namespaces of our own: ${String(error)}`
   }
-  const hasPostgres = existsSync('/usr/bin/pg_createcluster') && existsSync('/usr/lib/postgresql')
-  if (hasPostgres || packages().length > 0) return undefined
+  if (existsSync('/usr/bin/pg_createcluster') || packages().length > 0) return undefined
   return `Debian's PostgreSQL is not here: run "apt-get install postgresql", or ".ci/run", which downloads it`
 }
 
@@ -72,6 +71,9 @@ function packages(): string[] {
   if (!existsSync(PACKAGES)) return []
   return readdirSync(PACKAGES).flatMap((name) => (name.endsWith('.deb') ? [path.join(PACKAGES, name)] : []))
 }
+
+/** This machine does not let us mount what a host needs. */
+export class GroundError extends Error {}
 
 /** See the head of this file. */
 export class DebianHost {
@@ -81,7 +83,7 @@ export class DebianHost {
   #major = ''
   readonly #endpoints = new Set<ChildProcess>()
 
-  /** Makes the host; rejects with what the machine says where it cannot. */
+  /** Makes the host. Rejects with GroundError where this machine cannot; any other error is a failure. */
   static async open(): Promise<DebianHost> {
     const home = newHome()
     const namespaces = ['--mount', '--pid', '--net', '--ipc', '--fork', '--kill-child']
@@ -94,7 +96,7 @@ export class DebianHost {
     const first = await createInterface({ input: holder.stdout })[Symbol.asyncIterator]().next()
     if (first.value !== 'ready') {
       removeHome(home)
-      throw new Error(`could not make a host: ${complaint}`)
+      throw new GroundError(`this machine cannot be the ground for another one: ${complaint.trim()}`)
     }
     const [pid] = childrenOf(holder.pid!)
     const host = new DebianHost(home, holder, pid!)
@@ -119,13 +121,17 @@ export class DebianHost {
   }
 
   async #install(): Promise<void> {
-    const found = await this.run('command -v pg_createcluster && ls /usr/lib/postgresql', { user: 'root' })
+    const found = await this.run('command -v pg_createcluster && ls /usr/lib/postgresql/*/bin/postgres', {
+      user: 'root',
+    })
     if (found.exitCode !== 0) {
       const script = `export DEBIAN_FRONTEND=noninteractive; dpkg -i ${packages().join(' ')}`
       await this.must(script, { user: 'root' })
     }
     const majors = await this.must('cd /usr/lib/postgresql; ls -d */bin/postgres', { user: 'root' })
     this.#major = String(Math.max(...majors.split('\n').map((line) => Number.parseInt(line, 10) || 0)))
+    // who logs in must find it, as he does where it is installed as the page says
+    await this.must('node --version', { user: 'postgres' })
   }
 
   /** As packages leave it on a new machine: one empty cluster, which runs, and nothing of ours. */
@@ -169,9 +175,9 @@ export class DebianHost {
     await this.must(`mkdir '${directory}'`, { user: 'root' })
     const endpoint = spawn('nsenter', args, { cwd: '/', env: rootEnvironment(), stdio: ['pipe', 'pipe', 'inherit'] })
     this.#endpoints.add(endpoint)
-    const { value } = await createInterface({ input: endpoint.stdout })[Symbol.asyncIterator]().next()
-    if (typeof value !== 'string') throw new Error('the S3 endpoint did not start')
-    return value
+    const first = await createInterface({ input: endpoint.stdout })[Symbol.asyncIterator]().next()
+    if (first.done === true) throw new Error('the S3 endpoint did not start')
+    return first.value
   }
 
   #enter(outside: boolean): string[] {
