@@ -27,6 +27,7 @@ interface RecoveryFlags {
 
 interface RestoreFlags extends RecoveryFlags {
   targetDir: string
+  configDir?: string
   targetAction?: 'pause' | 'promote' | 'shutdown'
   standby?: true
   primaryConninfo?: string
@@ -71,6 +72,11 @@ export function restoreCommand(): Command {
     .description('restore a backup into a data directory, ready to recover to a target')
     .argument('[backup]', 'an id, the unique beginning of one, or a label (default: the newest that fits)', nonEmpty)
     .requiredOption('--target-dir <DIR>', 'the data directory to make: empty, or not there yet', nonEmpty)
+    .option(
+      '--config-dir <DIR>',
+      'restore configuration files from outside the data directory, too: into DIR, empty or not there yet',
+      nonEmpty,
+    )
   addTargetOptions(command)
   command
     .addOption(
@@ -102,6 +108,7 @@ export function restoreCommand(): Command {
           'pgsluice restore --target-dir /srv/restored',
           "pgsluice restore --target-dir /srv/restored --target-time '2026-11-22 18:45:00+01' --isolated",
           "pgsluice restore --target-dir /srv/standby --standby --primary-conninfo 'host=db1 user=replicator'",
+          'pgsluice restore --target-dir /srv/restored --config-dir /srv/restored-config',
           'pgsluice restore nightly --target-dir /srv/restored --tablespace-mapping /srv/fast=/srv/restored-fast',
         ],
         [
@@ -118,9 +125,12 @@ export function restoreCommand(): Command {
           const { restore } = await import('../commands/restore.js')
           return restore(settings, restoreOptions(backup, options), context)
         },
-        text: ({ backup: { id }, targetDirectory, timeline, archiveMode }) =>
+        text: ({ backup: { id }, targetDirectory, timeline, archiveMode, configuration }) =>
           `backup ${id} is restored to "${targetDirectory}"; start the server on it, and it recovers along timeline ${timeline}` +
-          (archiveMode === 'off' ? '; archive_mode is off in its postgresql.auto.conf' : ''),
+          (archiveMode === 'off' ? '; archive_mode is off in its postgresql.auto.conf' : '') +
+          (configuration
+            ? `\nits configuration is restored to "${configuration.directory}"; start it with: ${configuration.startCommand}`
+            : ''),
         json: (result) => ({ restore: result }),
       }),
     )
@@ -153,10 +163,20 @@ function recoveryOptions(backup: string | undefined, flags: RecoveryFlags): Reco
 }
 
 function restoreOptions(backup: string | undefined, flags: RestoreFlags): RestoreOptions {
-  const { targetDir, targetAction, standby, primaryConninfo, isolated, tablespaceMapping = [], archiveMode } = flags
+  const {
+    targetDir,
+    configDir,
+    targetAction,
+    standby,
+    primaryConninfo,
+    isolated,
+    tablespaceMapping = [],
+    archiveMode,
+  } = flags
   return {
     ...recoveryOptions(backup, flags),
     targetDirectory: targetDir,
+    configDirectory: configDir,
     tablespaceMapping: new Map(tablespaceMapping.map(parseTablespaceMapping)),
     ...{ targetAction, standby, primaryConninfo, isolated, archiveMode },
   }

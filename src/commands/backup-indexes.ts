@@ -1,7 +1,4 @@
 /** What is written once all archives are: label, map, configuration files, PostgreSQL's manifest, and the two indexes. */
-import { readFile, realpath } from 'node:fs/promises'
-import { basename, relative } from 'node:path'
-import { reasonOf } from '../errors.js'
 import { ManifestWriter } from '../postgres/manifest-writer.js'
 import { createObject, type CreatedObject } from '../repository/create-object.js'
 import { createFromStream } from '../repository/create-stream.js'
@@ -11,7 +8,6 @@ import {
   BACKUP_LABEL,
   BACKUP_MANIFEST,
   basePrefix,
-  CONFIG_FOLDER,
   FILES_INDEX,
   OBJECTS_INDEX,
   TABLESPACE_MAP,
@@ -20,6 +16,7 @@ import type { ObjectLine, ObjectsIndexLine } from '../repository/objects-index.j
 import type { Storage } from '../storage/storage.js'
 import { createFileChecksum, type ChecksumAlgorithm } from '../postgres/checksum.js'
 import { forkOf } from './backup-copy.js'
+import { storeConfiguration } from './backup-configuration.js'
 import type { FinishedBackup } from './finished-backup.js'
 import type { CommandContext } from './context.js'
 
@@ -40,12 +37,12 @@ export async function writeIndexes(
 ): Promise<Indexes> {
   const prefix = basePrefix(backup.cluster, backup.id)
   const { signal } = context
-  const small: CreatedObject[] = []
+  const small: (CreatedObject & Partial<Omit<ObjectLine, 'type' | 'size' | 'sha256'>>)[] = []
   small.push(await createObject(storage, prefix + BACKUP_LABEL, backup.stopped.labelFile, signal))
   if (backup.stopped.tablespaceMap) {
     small.push(await createObject(storage, prefix + TABLESPACE_MAP, backup.stopped.tablespaceMap, signal))
   }
-  small.push(...(await storeConfigFiles(storage, prefix, backup, context)))
+  small.push(...(await storeConfiguration(storage, prefix, backup, context)))
   small.push(await createFromStream(storage, prefix + BACKUP_MANIFEST, manifestChunks(backup, checksum), signal))
   const files = await createJsonLines(storage, prefix + FILES_INDEX, fileLines(backup), signal)
   const lines = [
@@ -55,33 +52,6 @@ export async function writeIndexes(
   const objects = await createJsonLines(storage, prefix + OBJECTS_INDEX, objectLines(lines, backup), signal)
   const storedBytes = lines.reduce((sum, { size }) => sum + size, 0) + objects.size
   return { files, objects: { ...objects, count: lines.length }, storedBytes }
-}
-
-/** Configuration files that live outside PGDATA (W8). One that cannot be read is reported: it is no data. */
-async function storeConfigFiles(
-  storage: Storage,
-  prefix: string,
-  backup: FinishedBackup,
-  context: CommandContext,
-): Promise<CreatedObject[]> {
-  const created: CreatedObject[] = []
-  const names = new Set<string>()
-  for (const path of backup.configFiles) {
-    // a link in PGDATA that leads out of it is no file of the backup; a data directory reached by a link is still PGDATA
-    const real = await realpath(path).catch(() => path)
-    if (!relative(backup.source.dataDirectory, real).startsWith('..')) continue
-    let name = basename(path)
-    for (let n = 2; names.has(name); n++) name = `${n}-${basename(path)}`
-    names.add(name)
-    try {
-      const body = await readFile(path)
-      created.push(await createObject(storage, `${prefix}${CONFIG_FOLDER}${name}`, body, context.signal))
-    } catch (error) {
-      if (!(error instanceof Error && 'syscall' in error)) throw error
-      context.report({ type: 'warning', message: `"${path}" is not part of the backup: ${reasonOf(error)}` })
-    }
-  }
-  return created
 }
 
 /** PostgreSQL's own manifest, in its format of that version (E13). */
@@ -154,8 +124,13 @@ function* objectLines(
   objects: readonly Omit<ObjectLine, 'type'>[],
   backup: FinishedBackup,
 ): Generator<ObjectsIndexLine> {
-  for (const { name, size, sha256, members } of objects) {
-    yield { type: 'object', name, size, sha256, ...(members !== undefined && { members }) }
+  for (const { name, size, sha256, members, path, mode, setting } of objects) {
+    const line: ObjectLine = { type: 'object', name, size, sha256 }
+    if (members !== undefined) line.members = members
+    if (path !== undefined) line.path = path
+    if (mode !== undefined) line.mode = mode
+    if (setting !== undefined) line.setting = setting
+    yield line
   }
   for (const { path, ...errors } of backup.copied.pageErrors) {
     yield { type: 'page-errors', path: textOf(path), fork: forkOf(path), ...errors }

@@ -1,5 +1,6 @@
 /** A backup whose files are stored and which the server has stopped: what its indexes and its record are made from. */
 import type { StartedBackup, StoppedBackup } from '../postgres/session/backup-session.js'
+import type { ConfigFile } from '../postgres/session/cluster.js'
 import { segmentNames } from '../postgres/wal-segment.js'
 import type { Copied } from './backup-copy.js'
 import type { Inventory } from './backup-inventory.js'
@@ -19,7 +20,7 @@ export interface FinishedBackup {
   copied: Copied
   stopped: StoppedBackup
   /** Configuration files as the server names them (W8). */
-  configFiles: readonly string[]
+  configFiles: readonly ConfigFile[]
 }
 
 /** Names of all WAL segments that the backup needs, ascending; at least one. */

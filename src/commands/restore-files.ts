@@ -2,18 +2,19 @@
  * The small files of a restored cluster: backup label, tablespace map, PostgreSQL's manifest, and the settings with which
  * it recovers. Each was compared with its hash in the index before it counts (format rule 3).
  */
-import { createHash, type Hash } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { open, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { reasonOf, systemErrorCode, ToolError } from '../errors.js'
+import type { ConfigurationFiles } from '../postgres/configuration-file.js'
 import { applyToAutoConf, recoverySettings } from '../postgres/recovery-settings.js'
 import type { RecoveryTarget, TargetTimeline } from '../postgres/recovery-target.js'
 import { formatTablespaceMap, parseTablespaceMap } from '../postgres/tablespace-map.js'
 import type { BackupRecord } from '../repository/backup-record.js'
-import { readSmall } from '../repository/document.js'
 import { hashedObject } from '../repository/hashed-object.js'
-import { BACKUP_LABEL, BACKUP_MANIFEST, basePrefix, CONFIG_FOLDER, TABLESPACE_MAP } from '../repository/layout.js'
+import { BACKUP_LABEL, BACKUP_MANIFEST, basePrefix, TABLESPACE_MAP } from '../repository/layout.js'
+import { checkHash, readProven } from '../repository/proven-object.js'
 import type { Storage } from '../storage/storage.js'
 import type { CommandContext } from './context.js'
 import { isolation } from './restore-isolation.js'
@@ -38,6 +39,8 @@ export interface RecoveryChoice {
   standby: boolean
   primaryConninfo: string | undefined
   isolated: boolean
+  /** The configuration that is restored beside the data directory: its main file, and how all of it is read. */
+  external: { main: string; files: ConfigurationFiles } | undefined
   archiveMode: 'off' | 'preserve'
   /** Give the files to the owner of the target directory, which is the recorded one by now (only root can). */
   setOwner: boolean
@@ -58,7 +61,7 @@ export async function writeSmallFiles(
   const place = (name: string): string => join(target.directory, name)
   const owner = choice.setOwner ? await ownerOf(target.directory) : undefined
   const write = (name: string, content: Uint8Array): Promise<void> => writeOwned(place(name), content, owner)
-  const proven = (name: string): Promise<Buffer> => readProven(storage, prefix, name, plan, signal)
+  const proven = (name: string): Promise<Buffer> => readProven(storage, prefix + name, plan.hashes.get(name), signal)
   await write(BACKUP_LABEL, await proven(BACKUP_LABEL)) // byte for byte (R10)
   let mapped: Buffer = Buffer.alloc(0)
   // a tablespace made just after the start is in the record, and no map was returned for it (S9)
@@ -79,7 +82,7 @@ export async function writeSmallFiles(
     restoreCommand: latin1(choice.command),
     primaryConninfo: choice.primaryConninfo === undefined ? undefined : latin1(choice.primaryConninfo),
     target: choice.target.kind === 'name' ? { kind: 'name', name: latin1(choice.target.name) } : choice.target,
-    isolated: choice.isolated ? await isolation(target.directory, existing, context) : undefined,
+    isolated: choice.isolated ? await isolation(target.directory, existing, choice.external, context) : undefined,
     majorVersion: major,
   })
   // recovery PANICs at a directory in pg_tblspc that is no link, unless the server is told to expect it (T6)
@@ -87,7 +90,6 @@ export async function writeSmallFiles(
     settings.push({ name: 'allow_in_place_tablespaces', value: 'on' })
   await write('postgresql.auto.conf', Buffer.from(applyToAutoConf(existing, settings), 'latin1'))
   await write(choice.standby ? 'standby.signal' : 'recovery.signal', Buffer.alloc(0)) // one of the two (R13)
-  await warnOfForeignConfiguration(storage, prefix, target, context)
 }
 
 /** The bytes of a text, in the form in which postgresql.auto.conf is held here. */
@@ -127,23 +129,6 @@ function warnOfReplayedTablespaces(
   }
 }
 
-/** A server configured outside PGDATA does not start from it alone (W8). */
-async function warnOfForeignConfiguration(
-  storage: Storage,
-  prefix: string,
-  target: RestoreTarget,
-  context: CommandContext,
-): Promise<void> {
-  const keys: string[] = []
-  for await (const { key } of storage.list(prefix + CONFIG_FOLDER, { signal: context.signal })) keys.push(key)
-  if (keys.length === 0) return
-  context.report({
-    type: 'warning',
-    message: `the configuration of this cluster lived outside its data directory "${target.directory}"`,
-    hint: `Copies are in the repository: ${keys.join(', ')}.`,
-  })
-}
-
 async function writeOwned(
   path: string,
   content: Uint8Array | string | AsyncIterable<Buffer>,
@@ -172,24 +157,6 @@ async function ownerOf(directory: string): Promise<Owner> {
   return stat(directory).catch((cause: unknown) => {
     throw new ToolError('file-system', `could not look at "${directory}": ${reasonOf(cause)}`, { cause })
   })
-}
-
-/** A small object of the backup, compared with its hash in the index (format rule 3). */
-async function readProven(
-  storage: Storage,
-  prefix: string,
-  name: string,
-  plan: RestorePlan,
-  signal: AbortSignal,
-): Promise<Buffer> {
-  const bytes = await readSmall(storage, prefix + name, signal)
-  checkHash(prefix + name, plan.hashes.get(name), createHash('sha256').update(bytes))
-  return bytes
-}
-
-function checkHash(key: string, expected: string | undefined, hash: Hash): void {
-  if (hash.digest('hex') !== expected)
-    throw new ToolError('damaged', `"${key}" is damaged: its SHA-256 is not the recorded one`)
 }
 
 /** The manifest grows with the number of files, so it passes through. */

@@ -2,10 +2,9 @@
  * What an isolated copy may preload: all that its source did, since a library may be needed to replay WAL or to read
  * tables, except what acts by itself. The source's jobs would run a second time.
  */
-import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { reasonOf, systemErrorCode, ToolError } from '../errors.js'
 import { readConfiguration, type ConfigurationFiles } from '../postgres/configuration-file.js'
+import { HOST_FILES } from './configuration-files.js'
 import type { CommandContext } from './context.js'
 
 /** Libraries that begin to work by themselves as soon as the server is up, and what they would do. */
@@ -26,29 +25,22 @@ const ACTING_LIBRARIES: Readonly<Record<string, string>> = {
   worker_spi: 'is an example that writes a table',
 }
 
-const FILES: ConfigurationFiles = {
-  read: (path) => readFile(path, 'latin1').catch(absence(path, undefined)),
-  list: (path) => readdir(path).catch(absence(path, [])),
-}
-
-function absence<T>(path: string, value: T): (cause: unknown) => T {
-  return (cause) => {
-    if (systemErrorCode(cause) === 'ENOENT') return value
-    throw new ToolError('file-system', `could not read "${path}": ${reasonOf(cause)}`, { cause })
-  }
-}
-
 const NAME = 'shared_preload_libraries'
 
-/** The libraries of the copy in `directory`, whose postgresql.auto.conf holds `autoConf` (bytes as latin1). */
+/**
+ * The libraries of the copy in `directory`, whose postgresql.auto.conf holds `autoConf` (bytes as latin1), and whose main
+ * configuration file is `external` where it is restored too.
+ */
 export async function isolation(
   directory: string,
   autoConf: string,
+  external: { main: string; files: ConfigurationFiles } | undefined,
   { report }: CommandContext,
 ): Promise<{ sharedPreloadLibraries: string }> {
-  const main = join(directory, 'postgresql.conf')
+  const main = external?.main ?? join(directory, 'postgresql.conf')
+  const files = external?.files ?? HOST_FILES
   const settings = new Map<string, string>()
-  const text = await FILES.read(main)
+  const text = await files.read(main)
   if (text === undefined) {
     report({
       type: 'warning',
@@ -56,9 +48,9 @@ export async function isolation(
       hint: 'If the server then does not start for want of one, name it in postgresql.auto.conf.',
     })
   } else {
-    for (const [name, value] of await readConfiguration(main, text, FILES)) settings.set(name, value)
+    for (const [name, value] of await readConfiguration(main, text, files)) settings.set(name, value)
   }
-  for (const [name, value] of await readConfiguration(join(directory, 'postgresql.auto.conf'), autoConf, FILES))
+  for (const [name, value] of await readConfiguration(join(directory, 'postgresql.auto.conf'), autoConf, files))
     settings.set(name, value)
   const libraries = (settings.get(NAME) ?? '').split(',').map((word) => word.trim())
   const kept: string[] = []

@@ -17,8 +17,8 @@ import {
   type TablespaceLine,
 } from '../repository/files-index.js'
 import { readJsonLines } from '../repository/json-lines.js'
-import { basePrefix, FILES_INDEX, OBJECTS_INDEX } from '../repository/layout.js'
-import { readObjectsIndex } from '../repository/objects-index.js'
+import { basePrefix, CONFIG_FOLDER, FILES_INDEX, OBJECTS_INDEX } from '../repository/layout.js'
+import { readObjectsIndex, type ObjectLine } from '../repository/objects-index.js'
 import type { Storage } from '../storage/storage.js'
 
 /** The files of one archive, in the order of their offsets. */
@@ -39,6 +39,8 @@ export interface RestorePlan {
   hashes: Map<string, string>
   /** Bytes of each object as stored, by the same names. */
   sizes: Map<string, number>
+  /** Configuration files that lay outside the data directory. */
+  configuration: ObjectLine[]
   /** `PG_<major>_<catalog version>` */
   versionDirectory: string
   /** Reads the index once more, an archive at a time, so that a million files need no memory. */
@@ -53,7 +55,7 @@ export async function readRestorePlan(
 ): Promise<RestorePlan> {
   const prefix = basePrefix(record.cluster, record.id)
   const filesKey = prefix + FILES_INDEX
-  const { hashes, sizes } = await checkObjects(storage, record, prefix, signal)
+  const { hashes, sizes, configuration } = await checkObjects(storage, record, prefix, signal)
   const directories: RestorePlan['directories'] = []
   let files = 0
   let lines = 0
@@ -90,6 +92,7 @@ export async function readRestorePlan(
     directories,
     hashes,
     sizes,
+    configuration,
     versionDirectory: `PG_${Math.floor(record.postgresVersion / 10_000)}_${record.catalogVersion}`,
     readArchives: (from, abort) => groupByArchive(readIndex(from, filesKey, record, abort), extractFile),
   }
@@ -115,9 +118,10 @@ async function checkObjects(
   record: BackupRecord,
   prefix: string,
   signal: AbortSignal,
-): Promise<Pick<RestorePlan, 'hashes' | 'sizes'>> {
+): Promise<Pick<RestorePlan, 'hashes' | 'sizes' | 'configuration'>> {
   const hashes = new Map<string, string>()
   const sizes = new Map<string, number>()
+  const configuration: ObjectLine[] = []
   const lines = await readObjectsIndex(storage, prefix + OBJECTS_INDEX, record.objects.sha256, signal)
   const stored = new Map(
     (await listAll(storage, prefix, signal)).map(({ key, size }) => [key.slice(prefix.length), size]),
@@ -126,6 +130,7 @@ async function checkObjects(
     if (line.type !== 'object') continue
     hashes.set(line.name, line.sha256)
     sizes.set(line.name, line.size)
+    if (line.name.startsWith(CONFIG_FOLDER)) configuration.push(line)
     const size = stored.get(line.name)
     if (size === undefined)
       throw new ToolError('damaged', `backup "${record.id}" is damaged: "${prefix}${line.name}" is missing`)
@@ -136,5 +141,5 @@ async function checkObjects(
       )
     }
   }
-  return { hashes, sizes }
+  return { hashes, sizes, configuration }
 }

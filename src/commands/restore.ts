@@ -25,6 +25,8 @@ import { planRecovery, type RecoveryPlan } from './recovery-plan.js'
 import { recoveryRequest, type RecoveryOptions } from './recovery-request.js'
 import { writeSmallFiles, type RecoveryChoice } from './restore-files.js'
 import { readRestorePlan, type RestorePlan } from './restore-plan.js'
+import { undoConfiguration, writeConfiguration, type ConfigurationPlan } from './restore-configuration.js'
+import { externalConfiguration, type RestoredConfiguration } from './restore-external.js'
 import { findFront, restoreCommand } from './restore-command.js'
 import { removeMarker } from './restore-marker.js'
 import { checkTarget, makeDirectories, UNNAMED_CONTROL, undoRestore } from './restore-target.js'
@@ -42,6 +44,8 @@ export interface RestoreOptions extends RecoveryOptions {
   isolated?: boolean | undefined
   /** Empty, or not there yet. */
   targetDirectory: string
+  /** Where configuration files go that lay outside the data directory: empty, or not there yet. */
+  configDirectory?: string | undefined
   /** Old location of a tablespace to its new one. */
   tablespaceMapping?: ReadonlyMap<string, string> | undefined
   /** `off`: the restored server archives nothing until told otherwise (A12). Default `off`, of a standby `preserve`. */
@@ -55,6 +59,8 @@ export interface RestoreResult {
   timeline: number
   archiveMode: 'off' | 'preserve'
   targetDirectory: string
+  /** Null without `configDirectory`. */
+  configuration: RestoredConfiguration | null
   bytes: number
   seconds: number
 }
@@ -86,6 +92,7 @@ export async function restore(
       bytes: plan.bytes,
       tablespaceBytes: plan.tablespaceBytes,
     })
+    const configuration = await externalConfiguration(storage, record, plan, target, options.configDirectory, context)
     const { files, bytes, archives } = plan
     context.report({ type: 'restore-planned', id: record.id, files, bytes, archives })
     const pool = new WorkerPool({
@@ -94,11 +101,14 @@ export async function restore(
       graceMs: settings.requestTimeoutMs + 30_000,
     })
     try {
-      const choice = recoveryChoice(options, recovery, restoreCommand(front, settings, cluster.name))
+      const command = restoreCommand(front, settings, cluster.name)
+      const choice = { ...recoveryChoice(options, recovery, command), external: configuration?.external }
       await writeCluster(storage, record, plan, target, choice, pool, context)
+      if (configuration) await writeConfiguration(configuration.plan, target)
+      await nameControl(target)
     } catch (error) {
       await pool.close()
-      throw await undone(target, error)
+      throw await undone(target, configuration?.plan, error)
     } finally {
       await pool.close()
     }
@@ -108,6 +118,7 @@ export async function restore(
       timeline: recovery.timeline,
       archiveMode: archiveModeOf(options),
       targetDirectory: target.directory,
+      configuration: configuration?.result ?? null,
       bytes,
       seconds: Math.round((performance.now() - began) / 100) / 10,
     }
@@ -137,7 +148,7 @@ function recoveryChoice(
   options: RestoreOptions,
   { target, timeline, latest, backup }: RecoveryPlan,
   command: string,
-): Omit<RecoveryChoice, 'setOwner'> {
+): Omit<RecoveryChoice, 'setOwner' | 'external'> {
   const { targetAction = 'promote', standby = false, isolated = false, primaryConninfo } = options
   // its own needs no history file, and may have none in the archive (I8); a standby goes on with timelines to come
   const own = timeline === backup.stop.timeline ? 'current' : timeline
@@ -173,6 +184,10 @@ async function writeCluster(
   await writeSmallFiles(storage, record, plan, target, { ...choice, setOwner }, context)
   report({ type: 'step', message: 'syncing to disk' })
   report({ type: 'restore-synced', files: await syncTarget(target, context) })
+}
+
+/** Last of all: now it is a data directory (R6). */
+async function nameControl(target: RestoreTarget): Promise<void> {
   const named = join(target.directory, 'global/pg_control')
   await rename(join(target.directory, UNNAMED_CONTROL), named).catch((cause: unknown) => {
     throw new ToolError('file-system', `could not make "${named}": ${reasonOf(cause)}`, { cause })
@@ -227,8 +242,13 @@ async function* extractJobs(
 }
 
 /** The error of the restore, once the target is as it was; or both errors where even that failed. */
-async function undone(target: RestoreTarget, error: unknown): Promise<unknown> {
+async function undone(
+  target: RestoreTarget,
+  configuration: ConfigurationPlan | undefined,
+  error: unknown,
+): Promise<unknown> {
   try {
+    if (configuration) await undoConfiguration(configuration)
     await undoRestore(target)
     return error
   } catch (undoError) {

@@ -16,6 +16,46 @@ export interface ConfigurationFiles {
   list: (path: string) => Promise<string[]>
 }
 
+/** An assignment or an include. */
+export interface ConfigurationLine {
+  /** From 1. */
+  line: number
+  /** In lower case. */
+  name: string
+  value: string
+}
+
+/** The assignments and includes of one file, in their order. */
+export function parseConfiguration(text: string): ConfigurationLine[] {
+  return text.split('\n').flatMap((content, index) => {
+    const match = /^\s*([A-Za-z_][\w$.]*)(?:\s*=\s*|\s+|(?='))('(?:[^'\\]|''|\\.)*'|[^\s#']+)\s*(?:#.*)?$/.exec(
+      content.trimEnd(),
+    )
+    if (!match?.[1] || match[2] === undefined) return []
+    return [{ line: index + 1, name: match[1].toLowerCase(), value: unquote(match[2]) }]
+  })
+}
+
+/** Whether a line names other files instead of a value. */
+export function isInclude({ name }: ConfigurationLine): boolean {
+  return INCLUDES.includes(name)
+}
+
+/** The files that an include in the file `path` names, whether they are there or not; of a directory those that are. */
+export async function includedFiles(
+  path: string,
+  { name, value }: ConfigurationLine,
+  files: ConfigurationFiles,
+): Promise<string[]> {
+  const included = includedPath(path, value)
+  return name === 'include_dir' ? await configurationsIn(included, files) : [included]
+}
+
+/** What an include in the file `path` names. */
+export function includedPath(path: string, value: string): string {
+  return isAbsolute(value) ? value : join(dirname(path), value)
+}
+
 /**
  * Assignments of a file and of what it includes, in their order, names in lower case. What is included and not there is
  * passed over.
@@ -27,25 +67,32 @@ export async function readConfiguration(
   depth = 0,
 ): Promise<[name: string, value: string][]> {
   const found: [string, string][] = []
-  for (const line of text.split('\n')) {
-    const match = /^\s*([A-Za-z_][\w$.]*)(?:\s*=\s*|\s+|(?='))('(?:[^'\\]|''|\\.)*'|[^\s#']+)\s*(?:#.*)?$/.exec(
-      line.trimEnd(),
-    )
-    if (!match?.[1] || match[2] === undefined) continue
-    const name = match[1].toLowerCase()
-    const value = unquote(match[2])
-    if (!INCLUDES.includes(name)) {
-      found.push([name, value])
+  for (const line of parseConfiguration(text)) {
+    if (!isInclude(line)) {
+      found.push([line.name, line.value])
       continue
     }
     if (depth === MAX_DEPTH) continue
-    const included = isAbsolute(value) ? value : join(dirname(path), value)
-    for (const file of name === 'include_dir' ? await configurationsIn(included, files) : [included]) {
+    for (const file of await includedFiles(path, line, files)) {
       const content = await files.read(file)
       if (content !== undefined) found.push(...(await readConfiguration(file, content, files, depth + 1)))
     }
   }
   return found
+}
+
+/**
+ * The includes of pg_hba.conf or pg_ident.conf: the three directives (since 16), and the lists of names that `@file` stands
+ * for (tokenize_auth_file() in hba.c).
+ */
+export function parseAccessIncludes(text: string): ConfigurationLine[] {
+  return text.split('\n').flatMap((content, index) => {
+    const at = index + 1
+    const directive = /^\s*(include|include_if_exists|include_dir)\s+(?:"([^"]+)"|([^\s"#]+))/.exec(content)
+    if (directive) return [{ line: at, name: directive[1] ?? '', value: directive[2] ?? directive[3] ?? '' }]
+    const lists = content.replace(/#.*/, '').matchAll(/(?:^|[\s,])@(?:"([^"]+)"|([^\s,"]+))/g)
+    return [...lists].map(([, quoted, plain]) => ({ line: at, name: 'include', value: quoted ?? plain ?? '' }))
+  })
 }
 
 /** As GetConfFilesInDir(): what ends in .conf and is not hidden, in the order of the C locale. */

@@ -159,9 +159,13 @@ export function applyToAutoConf(existing: string, settings: readonly Setting[]):
  */
 export function quoteShell(word: string): string {
   refuseLineBreaks('a word of restore_command', word)
-  const doubled = word.replaceAll('%', '%%')
-  if (/^[A-Za-z0-9_\-+=:,.@/%]+$/.test(doubled)) return doubled
-  return `'${doubled.replaceAll("'", String.raw`'\''`)}'`
+  return quoteWord(word.replaceAll('%', '%%'))
+}
+
+/** One word for a POSIX shell, quoted where it has to be. */
+export function quoteWord(word: string): string {
+  if (/^[A-Za-z0-9_\-+=:,.@/%]+$/.test(word)) return word
+  return `'${word.replaceAll("'", String.raw`'\''`)}'`
 }
 
 /** As escape_single_quotes_ascii() in quotes.c: quotes and backslashes doubled. */

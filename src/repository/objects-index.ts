@@ -16,7 +16,16 @@ export interface ObjectLine {
   sha256: string
   /** Files in it, where it is an archive. */
   members?: number
+  /** Where a configuration file lay on its host (W8), absolute. */
+  path?: string
+  /** Its permission bits, octal. */
+  mode?: string
+  /** The setting that names it, where one does: the others were included. */
+  setting?: ConfigurationSetting
 }
+
+/** The settings that name a configuration file each. */
+export type ConfigurationSetting = 'config_file' | 'hba_file' | 'ident_file'
 
 /** Corrupt pages of one file. */
 export interface PageErrorsLine {

@@ -3,45 +3,14 @@
  * can write to the bucket can forge them, and an older program meets what a newer one wrote (R4, format rule 8).
  */
 import assert from 'node:assert/strict'
-import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { BackupRecord } from '#src/repository/backup-record.js'
 import { formatDocument } from '#src/repository/document.js'
-import { compressStream } from '#src/streams/zstd-stream.js'
-import { decompress } from '#src/streams/zstd-decompress.js'
 import { whyNoCommandLine } from '../support/command-line.js'
 import { FileRepository, type RestoreEnd } from '../support/file-repository.js'
-
-type Line = Record<string, unknown>
-
-async function linesOf(bytes: Buffer): Promise<Line[]> {
-  const pieces: Buffer[] = []
-  for await (const piece of decompress(chunksOf(bytes), new Uint8Array(1 << 20), 'index'))
-    pieces.push(Buffer.from(piece))
-  return Buffer.concat(pieces)
-    .toString()
-    .trimEnd()
-    .split('\n')
-    .map((line) => JSON.parse(line) as Line)
-}
-
-async function bytesOf(lines: readonly Line[]): Promise<Buffer> {
-  const text = Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(''))
-  const pieces: Buffer[] = []
-  for await (const piece of compressStream([text], { level: 3 })) pieces.push(piece)
-  return Buffer.concat(pieces)
-}
-
-async function* chunksOf(bytes: Buffer): AsyncGenerator<Buffer> {
-  await Promise.resolve()
-  yield bytes
-}
-
-function sha256(bytes: Buffer): string {
-  return createHash('sha256').update(bytes).digest('hex')
-}
+import { bytesOf, linesOf, sha256, type Line } from '../support/index-lines.js'
 
 function isFile(line: Line, name = 'PG_VERSION'): boolean {
   return line['type'] === 'file' && line['path'] === name

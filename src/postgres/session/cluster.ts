@@ -83,15 +83,26 @@ export async function readServer(session: Session): Promise<ServerInfo> {
   }
 }
 
+/** A configuration file that the server read. */
+export interface ConfigFile {
+  /** Absolute. */
+  path: string
+  /** The setting that names it; undefined for one that is included. */
+  setting?: 'config_file' | 'hba_file' | 'ident_file' | undefined
+}
+
 /**
- * The configuration files that the server read, as absolute paths, each once: the three main files and what they include
- * (W8). A role without pg_read_all_settings sees none of them (P5).
+ * The three main configuration files, and those included ones from which a setting comes that counts, each once (W8). A role
+ * without pg_read_all_settings sees none of them (P5).
  */
-export async function listConfigFiles(session: Session): Promise<string[]> {
-  const rows = await session.query<{ file: string }>(`
-    select setting as file from pg_settings where name in ('config_file', 'hba_file', 'ident_file') and setting <> ''
-    union select sourcefile from pg_settings where sourcefile is not null order by 1`)
-  return rows.map(({ file }) => file)
+export async function listConfigFiles(session: Session): Promise<ConfigFile[]> {
+  const main = await session.query<{ path: string; setting: NonNullable<ConfigFile['setting']> }>(`
+    select setting as path, name as setting from pg_settings
+    where name in ('config_file', 'hba_file', 'ident_file') and setting <> '' order by 2`)
+  const sources = await session.query<{ path: string }>(`
+    select distinct sourcefile as path from pg_settings where sourcefile is not null order by 1`)
+  const named = new Set(main.map(({ path }) => path))
+  return [...main, ...sources.filter(({ path }) => !named.has(path))]
 }
 
 const SETTINGS = [

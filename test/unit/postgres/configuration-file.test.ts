@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { readConfiguration } from '#src/postgres/configuration-file.js'
+import { parseAccessIncludes, parseConfiguration, readConfiguration } from '#src/postgres/configuration-file.js'
 
 const read = (files: Readonly<Record<string, string>>): Promise<[string, string][]> =>
   readConfiguration('/data/postgresql.conf', files['/data/postgresql.conf'] ?? '', {
@@ -52,3 +52,34 @@ test('a file that includes itself ends somewhere', async () => {
   const found = await read({ '/data/postgresql.conf': "a = 1\ninclude 'postgresql.conf'\n" })
   assert.equal(found.length, 11)
 })
+
+test('lines are counted from 1, whatever stands between them', () => {
+  assert.deepEqual(parseConfiguration("# a\n\nb = 1\n'\ninclude_dir 'conf.d'"), [
+    { line: 3, name: 'b', value: '1' },
+    { line: 5, name: 'include_dir', value: 'conf.d' },
+  ])
+})
+
+const ACCESS: readonly [line: string, included: [name: string, value: string][]][] = [
+  ['local all all trust', []],
+  ['include more.hba', [['include', 'more.hba']]],
+  ['  include_if_exists "with blank.hba" # comment', [['include_if_exists', 'with blank.hba']]],
+  ['include_dir hba.d', [['include_dir', 'hba.d']]],
+  ['# include more.hba', []],
+  [
+    'local @databases,+role @"all people" reject # @nobody',
+    [
+      ['include', 'databases'],
+      ['include', 'all people'],
+    ],
+  ],
+  ['host all me@example.org all reject', []],
+]
+for (const [line, included] of ACCESS) {
+  test(`the access line ${JSON.stringify(line)} includes what the server reads for it`, () => {
+    assert.deepEqual(
+      parseAccessIncludes(`\n${line}\n`).map(({ line: at, name, value }) => [at, name, value]),
+      included.map(([name, value]) => [2, name, value]),
+    )
+  })
+}
