@@ -1,16 +1,33 @@
 /**
  * Runs the compiled tests with node:test:
  *
- *   node scripts/run-tests.mjs [FOLDER_OR_FILE ...] [--test-OPTION=VALUE ...]
+ *   node scripts/run-tests.mjs [FOLDER_OR_FILE ...] [--test-name-pattern=PATTERN ...] [--test-concurrency=N]
  *
  * Paths are of sources (`test/unit/cli`), all of test/ by default. Only tests that still have their source are run:
- * build/ may hold what was compiled from a file that is gone. Files are named one by one since Node.js 20 knows no
- * patterns, and a path that leads to no test is an error rather than a success without tests.
+ * build/ may hold what was compiled from a file that is gone. A path that leads to no test is an error rather than a
+ * success without tests. The longest files come first: "node --test" sorts them by name, and one that takes minutes and
+ * comes last leaves the other cores with nothing to do.
  */
-import { spawn } from 'node:child_process'
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
+import { run } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import reporter from './test-reporter.mjs'
+
+/** Files that take longest, the longest first; measured. What is not named here follows in the order of the names. */
+const LONGEST = [
+  ...[
+    'recovery-matrix',
+    'recovery-safety',
+    'memory',
+    'soak',
+    'recovery-guide',
+    'restore-kinds',
+    'status',
+    'tablespaces',
+  ],
+  ...['wal-fetch', 'fetch-ahead', 'expire', 'backup-restore'],
+].map((name) => `test/integration/${name}.test.ts`)
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const options = process.argv.slice(2).filter((argument) => argument.startsWith('--'))
@@ -25,27 +42,38 @@ const files = (paths.length > 0 ? paths : ['test']).flatMap((path) => {
 const missing = files.filter((file) => !existsSync(compiled(file)))
 if (missing.length > 0) fail(`not compiled, run "npm run build:test": ${missing.join(', ')}`)
 
-const child = spawn(
-  process.execPath,
-  [
-    '--test',
-    // Two cores; but the integration tests wait for servers, timeouts and disks as often as they work.
-    '--test-concurrency=3',
-    // A test file that hangs must not take the whole run with it.
-    '--test-timeout=1200000',
-    `--test-reporter=${join(root, 'scripts/test-reporter.mjs')}`,
-    '--test-reporter-destination=stdout',
-    ...options,
-    ...new Set(files.map(compiled)),
-  ],
-  { cwd: root, stdio: 'inherit' },
-)
+// Two cores; but the integration tests wait for servers, timeouts and disks as often as they work.
+let concurrency = 3
+const testNamePatterns = []
+for (const option of options) {
+  const [, name, value = ''] = /^--test-(name-pattern|concurrency)=(.+)$/.exec(option) ?? []
+  if (name === undefined) fail(`unknown option "${option}"`)
+  if (name === 'name-pattern') testNamePatterns.push(value)
+  else if (/^[1-9]\d*$/.test(value)) concurrency = Number(value)
+  else fail(`wrong value "${value}" for --test-concurrency: expected a number`)
+}
+
+const gone = LONGEST.filter((file) => !existsSync(join(root, file)))
+if (gone.length > 0) fail(`LONGEST names what is not there: ${gone.join(', ')}`)
+const wanted = new Set(files.map((file) => relative(root, file)))
+const ordered = new Set([...LONGEST.filter((file) => wanted.has(file)), ...wanted])
+const abort = new AbortController()
 // Signals reach the whole process group from a terminal, but only this process from a supervisor.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
-child.on('error', (error) => fail(error.message))
-child.on('exit', (code) => {
-  process.exitCode = code ?? 1
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => abort.abort())
+
+process.chdir(root)
+const events = run({
+  files: [...ordered].map((file) => compiled(join(root, file))),
+  concurrency,
+  // A test file that hangs must not take the whole run with it.
+  timeout: 1_200_000,
+  signal: abort.signal,
+  ...(testNamePatterns.length > 0 ? { testNamePatterns } : {}),
 })
+events.on('test:fail', () => {
+  process.exitCode = 1
+})
+events.compose(reporter).pipe(process.stdout)
 
 /** The test sources in a folder, or the file itself. */
 function testsUnder(path) {

@@ -114,10 +114,14 @@ describe('backup of a cluster with data checksums', { skip: obstacle ?? false },
     await query(cluster, `insert into busy select i, 0, repeat('x', 300) from generate_series(1, 4000) i`)
     let stopping = false
     let updates = 0
+    // The load is for the time in which pages are read: what it writes afterwards would only keep the archiver busy.
+    let [turn, resume] = gate()
+    resume()
     const writers = [1, 2, 3].map(async (writer) => {
       const client = await openClient(cluster)
       try {
         while (!stopping) {
+          await turn
           updates += (
             await client.query('update busy set n = n + 1 where id % 3 = $1 and random() < 0.03', [writer - 1])
           ).rowCount!
@@ -129,13 +133,20 @@ describe('backup of a cluster with data checksums', { skip: obstacle ?? false },
     const ledger = await startLedger(cluster, { clients: 2 })
     try {
       for (let round = 1; round <= ROUNDS; round++) {
+        resume()
+        const backup = await scene.start(['backup', '--json'])
+        await backup.waitForEvent('backup-started')
         const before = updates
-        const { exitCode, stderr } = await scene.run(['backup', '--quiet'])
-        assert.equal(exitCode, 0, `round ${round}: ${stderr}`)
-        assert.ok(updates > before, 'the load went on')
+        await backup.waitForEvent('backup-stopped')
+        const during = updates - before
+        ;[turn, resume] = gate()
+        const { exitCode, stdout, stderr } = await backup.ended
+        assert.equal(exitCode, 0, `round ${round}: ${stdout}${stderr}`)
+        assert.ok(during > 0, 'the load went on')
       }
     } finally {
       stopping = true
+      resume()
       await Promise.all(writers)
     }
     const acknowledged = await ledger.stop()
@@ -160,3 +171,10 @@ describe('backup of a cluster with data checksums', { skip: obstacle ?? false },
     }
   })
 })
+
+/** A promise, and what fulfils it. */
+function gate(): [Promise<void>, () => void] {
+  let open = (): void => undefined
+  const passed = new Promise<void>((resolve) => (open = resolve))
+  return [passed, open]
+}

@@ -2,10 +2,15 @@
  * One history, restored to every kind of target: which rows are there afterwards is exactly what PostgreSQL's definition of
  * the target says, before, at and after one commit. Then the history forks, and goes on to timeline 0xC.
  *
+ * Which rows those are is decided by the settings that restore writes and by the WAL that it leaves to be replayed, and not by
+ * what hands the segments to the server. So archive_command keeps a plain copy of each file besides, and most servers replay
+ * from that, at the price of "cp"; those marked "ours" fetch with pgsluice-wal, in every shape that the way through the
+ * timelines has.
+ *
  * Runs on the oldest and the newest version; on all with PGSLUICE_TEST_ALL_MAJORS=1.
  */
 import assert from 'node:assert/strict'
-import { existsSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { quoteShell } from '#src/postgres/recovery-settings.js'
@@ -83,11 +88,15 @@ for (const major of MAJORS) {
     let targets = 0
 
     const row = (n: number): Transaction => rows.get(n)!
+    const push = [FRONT, '--node', process.execPath, 'push'].map(quoteShell).join(' ')
+    const plain = (): string => quoteShell(workplace.at('plain'))
     const archiving = (): Record<string, string> => ({
       archive_mode: 'on',
-      archive_command: `${[FRONT, '--node', process.execPath, 'push'].map(quoteShell).join(' ')} "%p" --repository ${quoteShell(repository.url)}`,
+      archive_command: `${push} "%p" --repository ${quoteShell(repository.url)} && cp "%p" ${plain()}/%f`,
     })
     const settings = { track_commit_timestamp: 'on', autovacuum: 'off' }
+    /** Settings that replay from the plain copies, instead of the restore_command that restore wrote. */
+    const fromPlain = (): Record<string, string> => ({ ...settings, restore_command: `cp ${plain()}/%f "%p"` })
 
     async function backUp(cluster: Cluster, label: string): Promise<string> {
       return (await succeed(['backup', '--quiet', '--label', label], repository, { cluster })).stdout.trim()
@@ -97,6 +106,7 @@ for (const major of MAJORS) {
     async function restore(args: readonly string[]): Promise<string> {
       const directory = workplace.at(`target-${++targets}`)
       await succeed(['restore', ...args, '--target-dir', directory], repository)
+      assert.ok(readFileSync(path.join(directory, 'postgresql.auto.conf'), 'utf8').includes(FRONT))
       return directory
     }
 
@@ -104,8 +114,9 @@ for (const major of MAJORS) {
       return (await query<{ n: number }>(cluster, 'select n from history order by n')).map(({ n }) => n)
     }
 
-    async function restoredRows(args: readonly string[]): Promise<number[]> {
-      await using cluster = await startRestored(major, await restore(args), repository, { settings })
+    async function restoredRows(args: readonly string[], ours = false): Promise<number[]> {
+      const options = { settings: ours ? settings : fromPlain() }
+      await using cluster = await startRestored(major, await restore(args), repository, options)
       return await rowsOf(cluster)
     }
 
@@ -124,7 +135,10 @@ for (const major of MAJORS) {
     before(async () => {
       workplace = await openWorkplace()
       repository = await openDirectoryRepository()
-      await using cluster = await startArchivingCluster(repository, { major, walSegmentSizeMb: 1, settings })
+      mkdirSync(workplace.at('plain'))
+      await giveToServerUser(workplace.at('plain'))
+      const options = { major, walSegmentSizeMb: 1, settings: { ...settings, ...archiving() } }
+      await using cluster = await startArchivingCluster(repository, options)
       await query(cluster, 'create table history (n int)')
       beforeA = {
         time: Object.values((await query<Record<string, string>>(cluster, `select ${TIME}`, [new Date()]))[0]!)[0]!,
@@ -148,8 +162,8 @@ for (const major of MAJORS) {
       workplace[Symbol.dispose]()
     })
 
-    const cases: { name: string; args: () => string[]; rows: number[] }[] = [
-      { name: 'the end of the archive', args: () => [], rows: upTo(7) },
+    const cases: { name: string; args: () => string[]; rows: number[]; ours?: boolean }[] = [
+      { name: 'the end of the archive', args: () => [], rows: upTo(7), ours: true },
       { name: 'the end of a backup, at once', args: () => [backupB, '--target', 'immediate'], rows: upTo(3) },
       { name: 'the end of the older backup, at once', args: () => [backupA, '--target', 'immediate'], rows: [] },
       { name: 'the time of a commit', args: () => ['--target-time', row(5).time], rows: upTo(5) },
@@ -185,7 +199,12 @@ for (const major of MAJORS) {
         rows: upTo(4),
       },
       { name: 'an LSN behind a commit', args: () => ['--target-lsn', row(5).behind], rows: upTo(5) },
-      { name: 'an LSN before the newest backup', args: () => ['--target-lsn', row(2).behind], rows: upTo(2) },
+      {
+        name: 'an LSN before the newest backup',
+        args: () => ['--target-lsn', row(2).behind],
+        rows: upTo(2),
+        ours: true,
+      },
       { name: 'a transaction', args: () => [backupA, '--target-xid', row(5).xid], rows: upTo(5) },
       {
         name: 'a transaction, exclusive, found in the WAL',
@@ -204,9 +223,9 @@ for (const major of MAJORS) {
         rows: upTo(2),
       },
     ]
-    for (const { name, args, rows: expected } of cases) {
+    for (const { name, args, rows: expected, ours } of cases) {
       it(`to ${name} has rows ${expected.length === 0 ? 'none' : `1 to ${expected.at(-1)}`} (I1, I3, I6)`, async () => {
-        assert.deepEqual(await restoredRows(args()), expected)
+        assert.deepEqual(await restoredRows(args(), ours), expected)
       })
     }
 
@@ -221,7 +240,7 @@ for (const major of MAJORS) {
 
     it('shuts down at the target where that is asked for', async () => {
       const directory = await restore(['--target-lsn', row(5).behind, '--target-action', 'shutdown'])
-      await using cluster = await startCluster({ major, directory, env: repository.env, settings, start: false })
+      await using cluster = await startCluster({ major, directory, settings: fromPlain(), start: false })
       await cluster.start({ wait: 'none' })
       await cluster.waitForEnd()
       assert.match(cluster.logText(), /shutdown at recovery target/)
@@ -290,7 +309,7 @@ for (const major of MAJORS) {
 
     describe('with forks', () => {
       before(async () => {
-        const options = { settings: { ...settings, ...archiving() } }
+        const options = { settings: { ...fromPlain(), ...archiving() } }
         const second = await restore(['--target-time', row(5).time])
         {
           await using cluster = await startRestored(major, second, repository, options)
@@ -330,15 +349,15 @@ for (const major of MAJORS) {
       const second = [...upTo(5), 102, 103, 104]
       const third = [...upTo(5), 102, 203]
       const promoted = (timeline: number): number[] => upTo(timeline).flatMap((n) => (n > 3 ? [300 + n] : []))
-      const forked: { name: string; args: () => string[]; rows: number[] }[] = [
-        { name: 'timeline 1', args: () => ['--target-timeline', '1'], rows: upTo(7) },
-        { name: 'timeline 2, in hexadecimal', args: () => ['--target-timeline', '0x2'], rows: second },
+      const forked: { name: string; args: () => string[]; rows: number[]; ours?: boolean }[] = [
+        { name: 'timeline 1', args: () => ['--target-timeline', '1'], rows: upTo(7), ours: true },
+        { name: 'timeline 2, in hexadecimal', args: () => ['--target-timeline', '0x2'], rows: second, ours: true },
         {
           name: 'timeline 2, as the current one of its backup',
           args: () => [backupC, '--target-timeline', 'current'],
           rows: second,
         },
-        { name: 'timeline 2, as all that follows its backup', args: () => [backupC], rows: second },
+        { name: 'timeline 2, as all that follows its backup', args: () => [backupC], rows: second, ours: true },
         {
           name: 'a transaction of timeline 2',
           args: () => ['--target-timeline', '2', '--target-xid', row(102).xid, '--scan'],
@@ -354,13 +373,13 @@ for (const major of MAJORS) {
           args: () => ['--target-timeline', '0000000A'],
           rows: [...third, ...promoted(10)],
         },
-        { name: 'timeline 12', args: () => ['--target-timeline', '12'], rows: [...third, ...promoted(12)] },
+        { name: 'timeline 12', args: () => ['--target-timeline', '12'], rows: [...third, ...promoted(12)], ours: true },
         { name: 'the latest timeline', args: () => ['--target-timeline', 'latest'], rows: [...third, ...promoted(12)] },
         { name: 'an LSN before every fork', args: () => ['--target-lsn', row(4).behind], rows: upTo(4) },
       ]
-      for (const { name, args, rows: expected } of forked) {
+      for (const { name, args, rows: expected, ours } of forked) {
         it(`to ${name} has just its rows (I8, I9)`, async () => {
-          assert.deepEqual(await restoredRows(args()), expected)
+          assert.deepEqual(await restoredRows(args(), ours), expected)
         })
       }
 
@@ -389,7 +408,7 @@ for (const major of MAJORS) {
           const says = new RegExp(`"${path.basename(key, '.zst')}" is missing from the archive`)
           await assertUnreachable([backupB, '--target-timeline', '2'], says)
           const args = [backupB, '--target-timeline', '2', '--target-lsn', row(4).behind]
-          assert.deepEqual(await restoredRows(args), upTo(4))
+          assert.deepEqual(await restoredRows(args, true), upTo(4))
         } finally {
           renameSync(workplace.at('kept'), file)
         }

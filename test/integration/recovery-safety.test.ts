@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict'
 import {
+  appendFileSync,
   chmodSync,
   cpSync,
   existsSync,
@@ -55,6 +56,13 @@ interface Scenario {
   sabotage?: (stage: Stage) => void
   /** For the server's first start only. Faults, objects and the package are always put right before the second. */
   env?: NodeJS.ProcessEnv
+  /** Whether it damages the installed package: then it has one of its own. */
+  ofPackage?: boolean
+  /**
+   * Whether the server is promoted after the repair, at the price of five more starts of Node.js; otherwise it replays to the
+   * last transaction, and waits there.
+   */
+  promotes?: boolean
   /** What the log says of it. */
   says: RegExp
 }
@@ -73,32 +81,39 @@ const damageThird = ({ repository, segments }: Stage, change: (bytes: Buffer) =>
 const SCENARIOS: readonly Scenario[] = [
   {
     name: 'a module of ours is gone',
+    promotes: true,
     sabotage: (stage) => rmSync(inPackage(stage, 'dist/repository/wal-fetch.js')),
+    ofPackage: true,
     says: /Cannot find module .*wal-fetch\.js/,
   },
   {
     name: 'the entry of the program is gone',
     sabotage: (stage) => rmSync(inPackage(stage, 'dist/main.js')),
+    ofPackage: true,
     says: /Cannot find module .*main\.js/,
   },
   {
     name: 'a module of ours is cut off',
     sabotage: (stage) => writeFileSync(inPackage(stage, 'dist/cli/run.js'), 'import { '),
+    ofPackage: true,
     says: /SyntaxError/,
   },
   {
     name: 'all dependencies are gone',
     sabotage: (stage) => rmSync(inPackage(stage, 'node_modules')),
+    ofPackage: true,
     says: /Cannot find (package|module)/,
   },
   {
     name: 'the shell front is gone',
     sabotage: (stage) => rmSync(inPackage(stage, 'dist/pgsluice-wal')),
+    ofPackage: true,
     says: /not found|No such file/,
   },
   {
     name: 'Node.js is gone',
     sabotage: (stage) => rmSync(inPackage(stage, 'node')),
+    ofPackage: true,
     says: /could not run Node\.js/,
   },
   { name: 'NODE_OPTIONS is wrong', env: { NODE_OPTIONS: '--bad-option' }, says: /bad option|not allowed/ },
@@ -177,11 +192,13 @@ const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: 'the next segment is missing and later ones are there (G2)',
+    promotes: true,
     sabotage: ({ repository, segments }) => repository.delete(segments[2]!),
     says: /is missing from the archive, and "[0-9A-F]{24}" is there/,
   },
   {
     name: 'only history files cannot be read (G6)',
+    promotes: true,
     sabotage: ({ repository }) => {
       const action = { status: 503, code: 'SlowDown' }
       repository.endpoint.fault({ match: ({ key }) => key.endsWith('.history.zst'), action })
@@ -192,28 +209,36 @@ const SCENARIOS: readonly Scenario[] = [
 
 describe('a server in recovery', { concurrency: 2 }, () => {
   let workplace: Awaited<ReturnType<typeof openWorkplace>>
-  /** By major: the lost cluster, as it is restored, and what is in its repository. */
-  const lost = new Map<number, { acknowledged: Acknowledged[]; objects: Map<string, Buffer>; restored: string }>()
+  /** By major: the lost cluster, as it is restored, what is in its repository, and an LSN behind the last transaction. */
+  const lost = new Map<
+    number,
+    { acknowledged: Acknowledged[]; objects: Map<string, Buffer>; restored: string; end: string }
+  >()
+  /** A package that nobody damages. */
+  let shared: string
 
   before(async () => {
     workplace = await openWorkplace()
+    shared = await install('package')
     for (const major of new Set([MAJORS[0]!, MAJORS.at(-1)!])) {
       await using repository = await openEndpointRepository()
       await using cluster = await startArchivingCluster(repository, { major, walSegmentSizeMb: 1 })
       await succeed(['backup'], repository, { cluster })
       const acknowledged: Acknowledged[] = []
+      let end = ''
       for (let n = 0; n < 3; n++) {
         // In bursts: without a pause it writes small segments faster than they are archived.
         const ledger = await startLedger(cluster, { clients: 2 })
         await ledger.advance(10)
         acknowledged.push(...(await ledger.stop()))
+        end = (await query<{ lsn: string }>(cluster, 'select pg_current_wal_insert_lsn()::text as lsn'))[0]!.lsn
         await archiveWal(cluster, repository)
       }
       const restored = workplace.at(`restored-${major}`)
       await succeed(['restore', '--target-dir', restored], repository)
       const objects = new Map<string, Buffer>()
       for (const key of await repository.keys()) objects.set(key, await repository.get(key))
-      lost.set(major, { acknowledged, objects, restored })
+      lost.set(major, { acknowledged, objects, restored, end })
     }
   })
   after(() => workplace[Symbol.dispose]())
@@ -235,11 +260,11 @@ describe('a server in recovery', { concurrency: 2 }, () => {
   }
 
   async function play(major: number, scenario: Scenario): Promise<void> {
-    const { acknowledged, objects, restored } = lost.get(major)!
+    const { acknowledged, objects, restored, end } = lost.get(major)!
     const name = `${major}-${SCENARIOS.indexOf(scenario)}`
     const target = workplace.at(`data-${name}`)
     assert.equal((await runAsServerUser('cp', ['-Rp', restored, target])).exitCode, 0)
-    const installed = await install(`package-${name}`)
+    const installed = scenario.ofPackage === true ? await install(`package-${name}`) : shared
     const autoConf = path.join(target, 'postgresql.auto.conf')
     const command = readFileSync(autoConf, 'utf8')
     assert.ok(command.includes(FRONT) && command.includes(process.execPath))
@@ -283,10 +308,19 @@ describe('a server in recovery', { concurrency: 2 }, () => {
     await assertInRecovery(target)
     repository.endpoint.clearFaults()
     for (const [key, bytes] of objects) await repository.set(key, bytes)
-    await install(`package-${name}`)
-    await using again = await startRestored(major, target, repository, { env })
-    await verifyLedger(again, acknowledged)
-    rmSync(installed, { recursive: true })
+    if (installed !== shared) await install(`package-${name}`)
+    if (scenario.promotes === true || major !== MAJORS.at(-1)) {
+      await using again = await startRestored(major, target, repository, { env })
+      await verifyLedger(again, acknowledged)
+    } else {
+      // In the file, behind the targets that restore has emptied there: the last line counts.
+      appendFileSync(autoConf, `recovery_target_lsn = '${end}'\nrecovery_target_action = 'pause'\nhot_standby = 'on'\n`)
+      await using again = await startCluster({ major, directory: target, env, start: false })
+      await again.start({ wait: 'running' })
+      await again.waitForLog(/pausing at the end of recovery/)
+      await verifyLedger(again, acknowledged)
+    }
+    if (installed !== shared) rmSync(installed, { recursive: true })
   }
 
   for (const scenario of SCENARIOS) {

@@ -53,7 +53,7 @@ for (const major of availableMajors().filter((each) => [13, 15, 18].includes(eac
     before(async () => {
       repository = await openEndpointRepository()
       workplace = await openWorkplace()
-      cluster = await startArchivingCluster(repository, { major })
+      cluster = await startArchivingCluster(repository, { major, walSegmentSizeMb: 1 })
       locations = {
         odd: workplace.at('odd =name\\with  all'),
         plain: workplace.at('plain'),

@@ -13,7 +13,7 @@ import { quoteShell } from '#src/postgres/recovery-settings.js'
 import { newHome, removeHome } from './cluster-registry.js'
 import { FRONT, runCommand, startCommand } from './command-line.js'
 import type { CommandOptions, CommandResult, RunningCommand } from './command-line.js'
-import { query, startCluster, type Cluster, type ClusterOptions } from './postgres.js'
+import { query, startCluster, withClient, type Cluster, type ClusterOptions } from './postgres.js'
 import { S3Endpoint } from './s3-endpoint.js'
 import { giveToServerUser } from './server-user.js'
 import { waitUntil } from './wait.js'
@@ -211,10 +211,12 @@ export async function archiveWal(cluster: Cluster, repository: Repository): Prom
   await query(cluster, `select pg_logical_emit_message(false, 'test', 'something')`)
   const segment = await currentSegment(cluster)
   await query(cluster, 'select pg_switch_wal()')
-  await waitUntil(`"${segment}" to be archived`, async () => {
-    const sql = 'select last_archived_wal as last from pg_stat_archiver'
-    return ((await query<{ last: string | null }>(cluster, sql))[0]!.last ?? '') >= segment
-  })
+  await withClient(cluster, (client) =>
+    waitUntil(`"${segment}" to be archived`, async () => {
+      const sql = 'select last_archived_wal as last from pg_stat_archiver'
+      return ((await client.query<{ last: string | null }>(sql)).rows[0]!.last ?? '') >= segment
+    }),
+  )
   const keys = await repository.keys()
   assert.ok(
     keys.some((key) => key.endsWith(`/${segment}.zst`)),

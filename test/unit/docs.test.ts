@@ -14,6 +14,7 @@ const STALE = 'run "npm run build && npm run build:test && node build/scripts/ge
 const PAGES = [
   'README.md',
   'CHANGELOG.md',
+  'examples/README.md',
   ...readdirSync(path.join(ROOT, 'docs')).map((name) => `docs/${name}`),
 ].filter((name) => name.endsWith('.md'))
 
