@@ -1,11 +1,10 @@
 /** The parts of docs/ that the program itself can tell: its commands, and its settings. */
-import type { Command } from 'commander'
 import { format } from 'prettier'
 import { createProgram } from '#src/cli/program.js'
 import { describeSetting, jsonForm, parseSetting, SETTING_NAMES } from '#src/config/settings.js'
 import { variableOf } from '#src/config/variables.js'
+import { commandsBelow, helpOf } from './help.js'
 
-const WIDTH = 100
 const STYLE = { parser: 'markdown', semi: false, singleQuote: true, printWidth: 120, trailingComma: 'all' } as const
 const TABLE = { begin: '<!-- settings: begin -->', end: '<!-- settings: end -->' } as const
 
@@ -52,31 +51,6 @@ export async function renderFileSchema(): Promise<string> {
     additionalProperties: false,
   }
   return format(JSON.stringify(schema), { ...STYLE, parser: 'json' })
-}
-
-function commandsBelow(command: Command, above: readonly string[]): { command: Command; words: string[] }[] {
-  const words = [...above, command.name()]
-  return [
-    { command, words },
-    ...command
-      .createHelp()
-      .visibleCommands(command)
-      .flatMap((child) => commandsBelow(child, words)),
-  ]
-}
-
-/** With what the commands add at the end, which helpInformation() leaves out. */
-function helpOf(command: Command): string {
-  let text = ''
-  command.configureOutput({
-    writeOut: (piece) => {
-      text += piece
-    },
-    getOutHelpWidth: () => WIDTH,
-    getOutHasColors: () => false,
-  })
-  command.outputHelp()
-  return text.trim()
 }
 
 function settingsTable(): string {

@@ -4,6 +4,7 @@ import type { ListOptions } from '../commands/list-filter.js'
 import { EXIT_PAGE_ERRORS, EXIT_UNFINISHED } from '../errors.js'
 import { addSettings, ANSWER_NO, COMMON_EXITS, helpEnd, PAGE_ERRORS, REPOSITORY_SETTINGS } from './options.js'
 import { start, type Options } from './start.js'
+import { textfileOf, textfileOption } from './textfile-option.js'
 
 /** `pgsluice check` */
 export function checkCommand(): Command {
@@ -67,6 +68,7 @@ export function backupCommand(): Command {
       'lower priority of CPU, reads and writes (a warning says what this host cannot), and smaller reads',
     )
     .option('--quiet', 'print warnings and the result only')
+    .addOption(textfileOption())
     .addHelpText(
       'after',
       helpEnd(
@@ -74,6 +76,7 @@ export function backupCommand(): Command {
           'pgsluice backup',
           'pgsluice backup --label nightly --jobs 4',
           'pgsluice backup --checkpoint spread --compression-level 3',
+          'pgsluice backup --textfile /var/lib/prometheus/node-exporter/pgsluice_backup.prom',
           'pgsluice backup --finalize 20261122T184501Z-1f3a9c2e',
         ],
         [...COMMON_EXITS, PAGE_ERRORS],
@@ -83,6 +86,7 @@ export function backupCommand(): Command {
       start(options, {
         streams: true,
         rereads: true,
+        textfile: textfileOf(options, ({ BACKUP_METRICS }) => BACKUP_METRICS),
         run: async (settings, context) => {
           if (options.finalize !== undefined) {
             return (await import('../commands/finalize.js')).finalize(settings, options.finalize, context)

@@ -8,6 +8,7 @@ import { describeError, exitCodeOf, exitNow, setExitCode, type ExitRules } from 
 import { jsonReport } from './render-json.js'
 import { TextRenderer } from './render-text.js'
 import { rereadOnSignal, signalToAbort } from './signals.js'
+import type { Textfile } from './textfile.js'
 
 /** How a command runs and what it prints. */
 export interface Execution<T> {
@@ -17,6 +18,8 @@ export interface Execution<T> {
   streams?: boolean
   /** SIGUSR2 has the settings read again while it runs. */
   rereads?: boolean
+  /** Opens the file that is told how it ended. */
+  textfile?: (() => Promise<Textfile<T>>) | undefined
   run: (settings: Settings, context: CommandContext) => Promise<T>
   /** What a person reads on stdout; undefined prints nothing. */
   text?: (result: T) => string | undefined | Promise<string | undefined>
@@ -29,6 +32,7 @@ export interface Execution<T> {
 /** Sets the exit code of the process; it is a failure until the very end. */
 export async function execute<T>(execution: Execution<T>): Promise<void> {
   const { flags, rules = 'ordinary' } = execution
+  const began = performance.now()
   const renderer = new TextRenderer({
     write: (text) => void process.stderr.write(text),
     isTerminal: process.stderr.isTTY,
@@ -49,7 +53,12 @@ export async function execute<T>(execution: Execution<T>): Promise<void> {
   const signal = AbortSignal.any([interrupted, output.signal])
   const writeOut = (text: string): void => void process.stdout.write(text)
   const events = flags.json && execution.streams ? jsonReport(writeOut) : renderer.report
-  const report = flags.quiet ? onlyWarnings(events) : events
+  const told = flags.quiet ? onlyWarnings(events) : events
+  let textfile: Textfile<T> | undefined
+  const report: CommandContext['report'] = (event) => {
+    textfile?.observe(event)
+    told(event)
+  }
   const onSettingsReread = execution.rereads
     ? rereadOnSignal(
         async () => (await loadSettings(flags)).settings,
@@ -58,11 +67,24 @@ export async function execute<T>(execution: Execution<T>): Promise<void> {
         },
       )
     : undefined
+  // tells it, and returns the exit code: of what went wrong first, where something has already
+  const fail = (failure: unknown, before = 0): number => {
+    const error = reasonOfAbort(failure, signal)
+    const exitCode = before || exitCodeOf(error, rules)
+    const message = describeError(error)
+    if (flags.json && execution.streams) writeOut(`${JSON.stringify({ type: 'error', message, exitCode })}\n`)
+    process.stderr.write(`pgsluice: ${message}\n`)
+    return exitCode
+  }
+  let result: T | undefined
+  let exitCode: number
   try {
+    // first of all: whatever goes wrong from here on is told in it
+    textfile = await execution.textfile?.()
     if (flags.nice) await (await import('./low-priority.js')).lowerPriority(report)
     // nothing that is only odd may stop archiving or recovery
     const { settings } = await loadSettings(flags, rules === 'ordinary' ? undefined : report)
-    const result = await execution.run(settings, { report, signal, onSettingsReread })
+    result = await execution.run(settings, { report, signal, onSettingsReread })
     renderer.end()
     if (flags.json) {
       const document = execution.json ? execution.json(result) : (result as object)
@@ -75,16 +97,18 @@ export async function execute<T>(execution: Execution<T>): Promise<void> {
       const text = await execution.text?.(result)
       if (text !== undefined) writeOut(`${text}\n`)
     }
-    setExitCode(execution.exitCode?.(result) ?? 0)
+    exitCode = execution.exitCode?.(result) ?? 0
   } catch (failure) {
     renderer.end()
-    const error = reasonOfAbort(failure, signal)
-    const exitCode = exitCodeOf(error, rules)
-    setExitCode(exitCode)
-    const message = describeError(error)
-    if (flags.json && execution.streams) writeOut(`${JSON.stringify({ type: 'error', message, exitCode })}\n`)
-    process.stderr.write(`pgsluice: ${message}\n`)
+    exitCode = fail(failure)
   }
+  try {
+    const seconds = (performance.now() - began) / 1000
+    await textfile?.write({ exitCode, ended: new Date(), seconds, ...(result !== undefined && { result }) })
+  } catch (failure) {
+    exitCode = fail(failure, exitCode)
+  }
+  setExitCode(exitCode)
 }
 
 const TOLD_WHEN_QUIET = new Set<ReportEvent['type']>(['warning', 'page-errors-found', 'backup-unfinished'])

@@ -31,7 +31,7 @@ export function addSettings(command: Command, names: readonly SettingName[]): Co
 }
 
 /** A command line that contradicts itself is refused: neither value is known to be the one that was meant. */
-function onlyOnce(value: string, before: string | undefined): string {
+export function onlyOnce(value: string, before: string | undefined): string {
   if (before !== undefined && before !== value) throw new InvalidArgumentError('It is given twice, with two values.')
   return value
 }

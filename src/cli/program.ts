@@ -2,6 +2,7 @@
 import { Command } from 'commander'
 import { backupCommand, checkCommand, listCommand, showCommand } from './backup-commands.js'
 import { pinCommand, unpinCommand } from './pin-commands.js'
+import { completionCommand } from './completion-command.js'
 import { configCommand } from './config-command.js'
 import { initCommand } from './init-command.js'
 import { planCommand, restoreCommand } from './restore-commands.js'
@@ -35,6 +36,7 @@ export function createProgram(version: string): Command {
   program.addCommand(gcCommand())
   program.addCommand(dropClusterCommand())
   program.addCommand(configCommand())
+  program.addCommand(completionCommand())
   for (const command of allCommands(program)) command.exitOverride().showHelpAfterError('(see --help)')
   return program
 }

@@ -4,6 +4,7 @@ import { POLICY_SETTINGS } from '../config/retention-settings.js'
 import { EXIT_UNFINISHED } from '../errors.js'
 import { addSettings, COMMON_EXITS, helpEnd, nonEmpty, REPOSITORY_SETTINGS } from './options.js'
 import { start, type Options } from './start.js'
+import { textfileOf, textfileOption } from './textfile-option.js'
 
 const DRY_RUN = ['--dry-run', 'say what would be done, and do nothing'] as const
 
@@ -22,6 +23,7 @@ export function expireCommand(): Command {
     .option(...DRY_RUN)
     .option('--json', 'print it as JSON')
     .option('--quiet', 'print warnings and the result only')
+    .addOption(textfileOption().conflicts('dryRun'))
     .addHelpText(
       'after',
       helpEnd(
@@ -35,6 +37,7 @@ export function expireCommand(): Command {
     )
     .action((options: Options & { dryRun?: boolean }) =>
       start(options, {
+        textfile: textfileOf(options, ({ EXPIRE_METRICS }) => EXPIRE_METRICS),
         run: async (settings, context) => {
           const { expire } = await import('../commands/expire.js')
           return expire(settings, { dryRun: options.dryRun }, context)

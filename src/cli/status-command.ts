@@ -4,6 +4,7 @@ import { parseDuration } from '../config/quantities.js'
 import { addSettings, ANSWER_NO, COMMON_EXITS, helpEnd, REPOSITORY_SETTINGS } from './options.js'
 import { exposition } from './prometheus.js'
 import { start, type Options } from './start.js'
+import { textfileOf, textfileOption } from './textfile-option.js'
 
 /** `pgsluice status` */
 export function statusCommand(): Command {
@@ -26,6 +27,7 @@ export function statusCommand(): Command {
     .option('--offline', 'look at the bucket alone; ages are by the clock of this host')
     .option('--json', 'print the answer as JSON')
     .addOption(new Option('--prometheus', 'print the answer as metrics for Prometheus').conflicts('json'))
+    .addOption(textfileOption())
     .addHelpText(
       'after',
       helpEnd(
@@ -40,6 +42,7 @@ export function statusCommand(): Command {
     )
     .action((options: Options & { maxLag?: number; maxSegments?: number; offline?: boolean; prometheus?: boolean }) =>
       start(options, {
+        textfile: textfileOf(options, ({ STATUS_METRICS }) => STATUS_METRICS),
         run: async (settings, context) => {
           const { status } = await import('../commands/status.js')
           const { maxLag: maxLagMs, maxSegments, offline } = options

@@ -5,6 +5,7 @@ import { parseDuration } from '../config/quantities.js'
 import { EXIT_UNFINISHED } from '../errors.js'
 import { addSettings, ANSWER_NO, COMMON_EXITS, helpEnd, nonEmpty, REPOSITORY_SETTINGS } from './options.js'
 import { start, type Options } from './start.js'
+import { textfileOf, textfileOption } from './textfile-option.js'
 
 /** `pgsluice verify` */
 export function verifyCommand(): Command {
@@ -24,6 +25,7 @@ export function verifyCommand(): Command {
   return command
     .option('--json', 'print events and the result as JSON lines')
     .option('--quiet', 'print warnings and the result only')
+    .addOption(textfileOption())
     .addHelpText(
       'after',
       helpEnd(
@@ -34,6 +36,7 @@ export function verifyCommand(): Command {
     .action((backup: string, options: Options & { level: VerifyOptions['level']; since?: number }) =>
       start(options, {
         streams: true,
+        textfile: textfileOf(options, ({ VERIFY_METRICS }) => VERIFY_METRICS),
         run: async (settings, context) => {
           const { verify } = await import('../commands/verify.js')
           return verify(settings, { backup, level: options.level, sinceMs: options.since }, context)

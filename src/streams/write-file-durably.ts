@@ -14,6 +14,8 @@ import { systemErrorCode } from '../errors.js'
 export interface WriteFileOptions {
   /** Permission bits of the new file, before the umask. Default 0o666. */
   mode?: number | undefined
+  /** Permission bits of the new file, whatever the umask says. */
+  exactMode?: number | undefined
   /** Never replace: rejects with a system error whose code is `EEXIST` where the name is taken. Default false. */
   ifAbsent?: boolean | undefined
   /** With false it is whole or not there at all, but not yet on disk. Default true. */
@@ -78,10 +80,11 @@ export async function syncDirectory(path: string | Buffer): Promise<void> {
 async function writeAndClose(
   file: FileHandle,
   content: Uint8Array | AsyncIterable<Uint8Array>,
-  { sync, signal }: WriteFileOptions,
+  { exactMode, sync, signal }: WriteFileOptions,
 ): Promise<number> {
   let written = 0
   try {
+    if (exactMode !== undefined) await file.chmod(exactMode)
     for await (const chunk of content instanceof Uint8Array ? [content] : content) {
       signal?.throwIfAborted()
       await writeAll(file, chunk)

@@ -5,8 +5,10 @@ import path from 'node:path'
 import { describe, it } from 'node:test'
 import { createProgram } from '#src/cli/program.js'
 import { EXIT_BUG, EXIT_CODES, EXIT_FETCH_FAILED, EXIT_PAGE_ERRORS } from '#src/errors.js'
+import { renderManual } from '../../scripts/docs/manual.js'
 import { renderCommands, renderConfiguration, renderFileSchema } from '../../scripts/docs/render.js'
 import { ROOT } from '../support/oracles.js'
+import { runProgram } from '../support/server-user.js'
 
 const read = (file: string): string => readFileSync(path.join(ROOT, file), 'utf8')
 const STALE = 'run "npm run build && npm run build:test && node build/scripts/generate-docs.js"'
@@ -30,6 +32,23 @@ describe('the documentation', () => {
 
   it('has the schema of the configuration file as it is', async () => {
     assert.equal(read('docs/schemas/pgsluice-yaml.schema.json'), await renderFileSchema(), STALE)
+  })
+
+  it('has the manual page as it is', () => {
+    assert.equal(read('docs/pgsluice.1'), renderManual(read('README.md')), STALE)
+  })
+
+  it('has a manual page that mandoc finds nothing wrong with', async (t) => {
+    const lint = runProgram('mandoc', ['-T', 'lint', '-W', 'warning', path.join(ROOT, 'docs/pgsluice.1')])
+    const found = await lint.catch(() => undefined)
+    if (found === undefined) {
+      if (process.env['PGSLUICE_REQUIRE_ORACLES'] === '1') throw new Error('mandoc is not installed')
+      t.skip('mandoc is not installed')
+      return
+    }
+    // a date would be wrong the day after
+    const complaints = found.stdout.split('\n').filter((line) => line !== '' && !line.includes('missing date'))
+    assert.deepEqual(complaints, [], found.stderr)
   })
 
   it('tells every exit code in README.md', () => {
