@@ -23,9 +23,9 @@ const BLOCK_BYTES = 8192
 /** Enough for the caches to be out of the play, and small enough to be held. */
 const SAMPLE_BYTES = 512 * 1024 * 1024
 
-/** Measures all stages on a sample of the cluster's large files. `work` is a directory on the file system of a restore. */
+/** Measures all stages on a sample of the cluster's relation files. `work` is a directory on the file system of a restore. */
 export async function measureStages(pgdata: string, work: string, site: Site): Promise<Stage[]> {
-  const files = sampleOf(pgdata)
+  const pieces = sampleOf(pgdata)
   const memory = createFrameMemory()
   const frames: Buffer[] = []
   const stages: Stage[] = []
@@ -35,12 +35,14 @@ export async function measureStages(pgdata: string, work: string, site: Site): P
     const { user, system } = process.cpuUsage(cpu)
     stages.push({ name, part, bytes, cpu: (user + system) / 1e6, wall: (performance.now() - began) / 1000 })
   }
-  await over('read from the page cache', 'backup', () => eachFrame(files, memory, () => undefined))
+  // once for the page cache, and once to be measured
+  eachFrame(pieces, memory, () => undefined)
+  await over('read from the page cache', 'backup', () => eachFrame(pieces, memory, () => undefined))
   const { checker } = memory
   const pages = checker(BLOCK_BYTES)
   // with the reading, which is taken away below: what follows works on bytes that are in the cache
   const beside = async (name: string, step: (frame: Uint8Array, firstBlock: number) => void): Promise<void> => {
-    await over(name, 'backup', () => eachFrame(files, memory, step))
+    await over(name, 'backup', () => eachFrame(pieces, memory, step))
     const [read, last] = [stages[0]!, stages.at(-1)!]
     last.cpu = Math.max(last.cpu - read.cpu, 0)
     last.wall = Math.max(last.wall - read.wall, 0)
@@ -112,48 +114,45 @@ export async function measureStages(pgdata: string, work: string, site: Site): P
   return stages
 }
 
-/** Large relation files, up to the size of the sample. */
-function sampleOf(pgdata: string): string[] {
-  let bytes = 0
-  return readdirSync(path.join(pgdata, 'base'), { recursive: true, encoding: 'utf8' })
+/** A piece of a file that is taken as one frame. */
+interface SamplePiece {
+  file: string
+  /** Of the file, a multiple of the frame. */
+  offset: number
+}
+
+/** Whole frames of the large relation files, as many of each as its size is of all: how well they compress differs widely. */
+function sampleOf(pgdata: string): SamplePiece[] {
+  const all = readdirSync(path.join(pgdata, 'base'), { recursive: true, encoding: 'utf8' })
     .map((name) => path.join(pgdata, 'base', name))
-    .filter((file) => statSync(file).isFile() && statSync(file).size >= FRAME_BYTES)
+    .filter((file) => statSync(file).isFile())
     .sort()
-    .filter((file) => {
-      if (bytes >= SAMPLE_BYTES) return false
-      bytes += statSync(file).size
-      return true
-    })
+    .flatMap((file) =>
+      Array.from({ length: Math.floor(statSync(file).size / FRAME_BYTES) }, (_, n) => ({
+        file,
+        offset: n * FRAME_BYTES,
+      })),
+    )
+  const every = Math.max(1, Math.ceil((all.length * FRAME_BYTES) / SAMPLE_BYTES))
+  return all.filter((_, n) => n % every === 0)
 }
 
 function eachFrame(
-  files: readonly string[],
+  pieces: readonly SamplePiece[],
   memory: FrameMemory,
   step: (frame: Uint8Array, firstBlock: number) => void,
 ): number {
-  let bytes = 0
-  for (const file of files) {
+  for (const { file, offset } of pieces) {
     const descriptor = openSync(file, 'r')
-    for (let at = 0; ; at += FRAME_BYTES) {
-      let filled = 0
-      while (filled < FRAME_BYTES) {
-        const read = readSync(
-          descriptor,
-          memory.bytes,
-          filled,
-          Math.min(PIECE_BYTES, FRAME_BYTES - filled),
-          at + filled,
-        )
-        if (read === 0) break
-        filled += read
-      }
-      if (filled > 0) step(memory.bytes.subarray(0, filled), at / BLOCK_BYTES)
-      bytes += filled
-      if (filled < FRAME_BYTES) break
+    for (let filled = 0; filled < FRAME_BYTES;) {
+      const read = readSync(descriptor, memory.bytes, filled, PIECE_BYTES, offset + filled)
+      if (read === 0) throw new Error(`"${file}" got shorter`)
+      filled += read
     }
     closeSync(descriptor)
+    step(memory.bytes.subarray(0, FRAME_BYTES), offset / BLOCK_BYTES)
   }
-  return bytes
+  return pieces.length * FRAME_BYTES
 }
 
 function partsOf(frames: readonly Buffer[]): PartSource {
