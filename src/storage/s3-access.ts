@@ -1,6 +1,6 @@
 /** What every S3 operation needs to know: the client, where the repository is, and what the store can do. */
 import type { S3Client } from '@aws-sdk/client-s3'
-import { crc32 } from 'node:zlib'
+import { crc32 } from '@node-rs/crc32'
 import type { RateLimit } from '../streams/rate-limit.js'
 import type { StoreAbilities } from './storage-options.js'
 
