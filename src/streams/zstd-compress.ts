@@ -63,8 +63,8 @@ export class FrameCompressor {
     this.#context.setParameter(binding.CParameter.checksumFlag, 1)
     if (threads) {
       this.#context.setParameter(binding.CParameter.nbWorkers, 2)
-      // the least that zstd takes: what its threads hold grows with it
-      this.#context.setParameter(binding.CParameter.jobSize, 512 * 1024)
+      // what the threads hold grows with it; with less they wait for each other
+      this.#context.setParameter(binding.CParameter.jobSize, 1024 * 1024)
     }
     this.#continue = binding.EndDirective.continue
     this.#end = binding.EndDirective.end
