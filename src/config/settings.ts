@@ -87,7 +87,7 @@ export const SETTINGS = {
   'push-ahead': {
     schema: wholeNumber(0, 1000),
     placeholder: 'N',
-    help: 'files stored in the same run, besides the one asked for, as long as they are ready (default: 64)',
+    help: 'files stored in the same run, besides the one asked for, as long as they are ready (default: 128)',
   },
   'fetch-ahead': {
     schema: wholeNumber(0, 1000),
@@ -186,7 +186,7 @@ export function settingsFrom(parsed: RawSettings): Settings {
     compressionLevel: (parsed['compression-level'] as number | undefined) ?? 1,
     checksum: (parsed['checksum'] as 'CRC32C' | 'SHA256' | undefined) ?? 'CRC32C',
     archiveTimeoutMs: parsed['archive-timeout'] as number | undefined,
-    pushAhead: (parsed['push-ahead'] as number | undefined) ?? 64,
+    pushAhead: (parsed['push-ahead'] as number | undefined) ?? 128,
     fetchAhead: (parsed['fetch-ahead'] as number | undefined) ?? 8,
     retryTimeMs: (parsed['retry-time'] as number | undefined) ?? 300_000,
     dbname: parsed['dbname'] as string | undefined,
