@@ -114,6 +114,8 @@ function tryGlobally(install) {
   const output = run(join(prefix, 'bin/pgsluice'), ['--version'], { cwd: work })
   if (!output.includes(version)) throw new Error(`the global "pgsluice --version" printed ${output}`)
   evaluate(join(prefix, 'lib/node_modules', name), ZSTD_WORKS)
+  // npm 12 links no manual pages: README.md tells where this one is
+  readFileSync(join(prefix, 'lib/node_modules', name, 'docs/pgsluice.1'))
 }
 
 /** The command file of the newest npm of a major. */

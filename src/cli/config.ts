@@ -7,6 +7,7 @@ import type { FileSetting } from '../config/config-file.js'
 import { DEFAULT_FILES } from '../config/default-files.js'
 import { explainValues, explainVariables, type GivenValue } from '../config/explain.js'
 import type { ExplainedSetting, ShownVariable } from '../config/explain.js'
+import { SettingsConflict } from '../config/resources.js'
 import { hideSecrets } from '../config/secrets.js'
 import {
   parseSetting,
@@ -56,6 +57,17 @@ export async function loadSettings(flags: Flags, warn?: Report): Promise<LoadedS
   const parsed: RawSettings = {}
   for (const one of given) parsed[one.name] = parseGiven(one)
   return { settings: settingsFrom(parsed), given, file, unreadFiles: there.filter((path) => path !== file) }
+}
+
+/** An error about settings that contradict each other, with where each came from; any other as it is. */
+export function withSources(error: unknown, given: readonly GivenValue[]): unknown {
+  if (!(error instanceof SettingsConflict)) return error
+  const sources = error.names.flatMap((name) => {
+    const source = given.findLast((one) => one.name === name)?.source
+    return source === undefined ? [] : [`${name}: ${source}`]
+  })
+  if (sources.length === 0) return error
+  return new ToolError(error.code, `${error.message} (${sources.join(', ')})`, { cause: error, hint: error.hint })
 }
 
 /** What `config` tells. */

@@ -3,7 +3,7 @@ import type { CommandContext } from '../commands/context.js'
 import type { Settings } from '../config/settings.js'
 import { EXIT_UNFINISHED, reasonOf, reasonOfAbort, ToolError } from '../errors.js'
 import type { ReportEvent } from '../report.js'
-import { loadSettings, type Flags } from './config.js'
+import { loadSettings, withSources, type Flags, type LoadedSettings } from './config.js'
 import { describeError, exitCodeOf, exitNow, setExitCode, type ExitRules } from './exit.js'
 import { jsonReport } from './render-json.js'
 import { TextRenderer } from './render-text.js'
@@ -78,13 +78,14 @@ export async function execute<T>(execution: Execution<T>): Promise<void> {
   }
   let result: T | undefined
   let exitCode: number
+  let loaded: LoadedSettings | undefined
   try {
     // first of all: whatever goes wrong from here on is told in it
     textfile = await execution.textfile?.()
     if (flags.nice) await (await import('./low-priority.js')).lowerPriority(report)
     // nothing that is only odd may stop archiving or recovery
-    const { settings } = await loadSettings(flags, rules === 'ordinary' ? undefined : report)
-    result = await execution.run(settings, { report, signal, onSettingsReread })
+    loaded = await loadSettings(flags, rules === 'ordinary' ? undefined : report)
+    result = await execution.run(loaded.settings, { report, signal, onSettingsReread })
     renderer.end()
     if (flags.json) {
       const document = execution.json ? execution.json(result) : (result as object)
@@ -100,7 +101,7 @@ export async function execute<T>(execution: Execution<T>): Promise<void> {
     exitCode = execution.exitCode?.(result) ?? 0
   } catch (failure) {
     renderer.end()
-    exitCode = fail(failure)
+    exitCode = fail(withSources(failure, loaded?.given ?? []))
   }
   try {
     const seconds = (performance.now() - began) / 1000

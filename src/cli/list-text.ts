@@ -3,6 +3,7 @@ import { stripVTControlCharacters } from 'node:util'
 import { colors } from './colors.js'
 import type { ListedPin, ListedProof } from '../commands/backup-marks.js'
 import type { ClusterBackups, ListedRun } from '../commands/list.js'
+import type { ListedOutlook } from '../commands/retention-outlook.js'
 import { formatAge, formatBytes, formatRate, formatRatio, formatSeconds, formatTime } from './format.js'
 import { headsText } from './heads-text.js'
 import { table } from './table.js'
@@ -14,6 +15,7 @@ interface Row {
   backup: ListedBackup
   pin: ListedPin | undefined
   proof: ListedProof | undefined
+  outlook: ListedOutlook | undefined
   now: string
 }
 
@@ -38,6 +40,7 @@ const COLUMNS: readonly Column[] = [
   { head: 'TIMELINE', isNumber: true, cell: ({ backup }) => String(backup.stop.timeline) },
   { head: 'PROOF', cell: ({ proof, now }) => proofText(proof, now) },
   { head: 'PIN', cell: ({ pin }) => pinText(pin) },
+  { head: 'RETENTION', cell: ({ outlook }) => outlookText(outlook) },
 ]
 
 /** Which columns go where a terminal is too narrow, in this order; what is left is never cut. */
@@ -50,6 +53,7 @@ const DROPPED_FIRST = [
   'STORED',
   'TIMELINE',
   'PAGES',
+  'RETENTION',
   'PIN',
   'PROOF',
   'LABEL',
@@ -66,10 +70,10 @@ function clusterText(
   { cluster, time, inProgress, heads, unreadable, ...rest }: ClusterBackups,
   columns?: number,
 ): string {
-  const { backups, pins, proofs } = rest
+  const { backups, pins, proofs, retention } = rest
   const rows = backups.map((backup) => {
     const isOf = ({ id }: { id: string }): boolean => id === backup.id
-    return { backup, pin: pins.find(isOf), proof: proofs.find(isOf), now: time }
+    return { backup, pin: pins.find(isOf), proof: proofs.find(isOf), outlook: retention?.find(isOf), now: time }
   })
   return [
     `${colors.bold(cluster.name)}${cluster.alias === undefined ? '' : ` (${cluster.alias})`}`,
@@ -86,6 +90,7 @@ function backupsText(rows: readonly Row[], width: number | undefined): string[] 
   const idle = new Set<string>()
   if (new Set(rows.map(({ backup }) => backup.stop.timeline)).size === 1) idle.add('TIMELINE')
   if (rows.every(({ pin }) => pin === undefined)) idle.add('PIN')
+  if (rows.every(({ outlook }) => outlook === undefined)) idle.add('RETENTION')
   let shown = COLUMNS.filter(({ head }) => !idle.has(head))
   const dropped: string[] = []
   for (const head of DROPPED_FIRST) {
@@ -135,6 +140,12 @@ export function proofText(proof: ListedProof | undefined, now: string): string {
 export function pinText(pin: ListedPin | undefined): string {
   if (!pin) return '-'
   return pin.until === null ? 'pinned' : `until ${formatTime(pin.until)}`
+}
+
+/** `keep`, or what the next `expire` does; the reasons are for `show` and `expire --dry-run`. */
+function outlookText(outlook: ListedOutlook | undefined): string {
+  if (!outlook) return '-'
+  return outlook.action === 'keep' ? 'keep' : colors.yellow('expire')
 }
 
 function runText({ id, state }: ListedRun): string {

@@ -32,6 +32,7 @@ export function showText(shown: ShownBackup): string {
     ['WAL', walText(shown)],
     ['proof', shown.proof ? proofText(shown.proof, time) : 'nobody has verified it yet'],
     ['pin', shown.pin ? pinText(shown.pin) : 'none'],
+    ['retention', retentionText(shown)],
     ['data checksums', record.dataChecksums ? 'on' : 'off'],
     ['file checksums', record.checksumAlgorithm],
     ['written by', record.tool],
@@ -68,6 +69,13 @@ function walText({ wal }: ShownBackup): string {
   const needed = `${count(segments, 'segment')}, ${formatBytes(bytes)}`
   if (storedSegments >= segments) return `${needed}, ${formatBytes(storedBytes)} stored`
   return `${needed}, ${colors.red(`${segments - storedSegments} MISSING from the archive`)}`
+}
+
+function retentionText({ retention }: ShownBackup): string {
+  if (!retention) return 'not known here: the settings hold no policy'
+  const { action, reasons } = retention
+  const why = reasons.join(', ')
+  return action === 'keep' ? `kept: ${why}` : colors.yellow(`expires with the next run: ${why}`)
 }
 
 function remarkRows(line: Line): string[][] {

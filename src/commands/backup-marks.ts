@@ -17,28 +17,32 @@ export interface ListedProof extends Pick<ProofState, 'state' | 'level' | 'time'
   id: string
 }
 
+/** Both. */
+export interface Marks {
+  pins: ListedPin[]
+  proofs: ListedProof[]
+  /** Nothing of either was damaged. */
+  areWhole: boolean
+}
+
 /**
  * Reads both. One that is damaged must not hide the backups: it is warned of, and none of its kind is told. Who deletes
  * by them reads them by itself, and fails.
  */
-export async function readMarks(
-  storage: Storage,
-  cluster: string,
-  now: Date,
-  context: CommandContext,
-): Promise<{ pins: ListedPin[]; proofs: ListedProof[] }> {
+export async function readMarks(storage: Storage, cluster: string, now: Date, context: CommandContext): Promise<Marks> {
   const { signal } = context
   const pins = await orWarning('pins', () => readPins(storage, cluster, now, signal), context)
   const proofs = await orWarning('proofs', () => readProofStates(storage, cluster, signal), context)
   return {
-    pins: [...pins].map(([id, { until }]) => ({ id, until })),
-    proofs: [...proofs].map(([id, { state, level, time, faultCount }]) => ({
+    pins: [...(pins ?? [])].map(([id, { until }]) => ({ id, until })),
+    proofs: [...(proofs ?? [])].map(([id, { state, level, time, faultCount }]) => ({
       id,
       state,
       ...(level && { level }),
       time,
       faultCount,
     })),
+    areWhole: pins !== undefined && proofs !== undefined,
   }
 }
 
@@ -46,7 +50,7 @@ async function orWarning<T>(
   what: string,
   read: () => Promise<Map<string, T>>,
   { report }: CommandContext,
-): Promise<Map<string, T>> {
+): Promise<Map<string, T> | undefined> {
   try {
     return await read()
   } catch (error) {
@@ -56,6 +60,6 @@ async function orWarning<T>(
       message: `${what} are not shown: ${error.message}`,
       ...(error.hint && { hint: error.hint }),
     })
-    return new Map()
+    return undefined
   }
 }

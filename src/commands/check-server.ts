@@ -12,7 +12,13 @@ export async function checkServer(session: Session, findings: Finding[]): Promis
     checkServerVersion(server)
     add(findings, 'server', 'ok', `PostgreSQL ${server.version}, system identifier ${server.systemIdentifier}`)
     if (server.inRecovery)
-      add(findings, 'server', 'failure', 'the server is in recovery: backups from a standby are not supported yet')
+      add(
+        findings,
+        'server',
+        'failure',
+        'the server is in recovery: backups from a standby are not supported yet',
+        'Run "pgsluice check", and the backup, on the primary.',
+      )
     await attempt(findings, 'server', () => checkRole(session, findings))
     const problems = archivingProblems(server)
     for (const { message, hint } of problems) add(findings, 'server', 'failure', message, hint)

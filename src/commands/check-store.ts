@@ -37,7 +37,7 @@ export async function checkStore(
       const { probes, abilities, leftKeys } = await inspectStorage(storage, { signal })
       // what could not be tried, since nothing can be written, says nothing of its own
       const tried = probes.filter(({ result }) => result !== 'skipped')
-      findings.push(...tried.map(probeFinding))
+      findings.push(...tried.map((probe) => probeFinding(probe, storage.url)))
       if (probes.some(({ result }) => result === 'yes')) await checkBucket(storage, findings, signal)
       const writable = probes.some(({ name, result }) => name === 'write' && result === 'yes')
       if (!writable) {
@@ -134,12 +134,41 @@ const PROBE_TEXTS: Readonly<Record<Probe['name'], { ok: string; no: string; fata
   },
 }
 
-function probeFinding({ name, result, detail }: Probe): Finding {
+/** What each probe needs to be allowed: on the objects of the repository, or on its bucket. */
+const ACTIONS: Readonly<Record<Probe['name'], { action: string; isOfBucket?: true }>> = {
+  write: { action: 's3:PutObject' },
+  read: { action: 's3:GetObject' },
+  'ranged-read': { action: 's3:GetObject' },
+  list: { action: 's3:ListBucket', isOfBucket: true },
+  delete: { action: 's3:DeleteObject' },
+  'checksum-headers': { action: 's3:PutObject' },
+  'create-only-put': { action: 's3:PutObject' },
+  'create-only-multipart': { action: 's3:PutObject' },
+}
+
+function probeFinding(probe: Probe, url: string): Finding {
+  const { name, result, detail } = probe
   const { ok, no, fatal } = PROBE_TEXTS[name]
   if (result === 'yes') return { about: 'repository', result: 'ok', message: ok }
+  const hint = probeHint(probe, url)
   return {
     about: 'repository',
     result: fatal ? 'failure' : 'warning',
     message: detail === undefined ? no : `${no} (${detail})`,
+    ...(hint !== undefined && { hint }),
   }
+}
+
+/** A statement for the policy where that is what lacks; else what the storage itself has said. */
+function probeHint({ name, result, detail = '', hint }: Probe, url: string): string | undefined {
+  if (result === 'no' && name.startsWith('create-only'))
+    return 'Let one server alone archive to this prefix: give each its own.'
+  const [, bucket, prefix = ''] = /^s3:\/\/([^/]+)\/?(.*?)\/*$/.exec(url) ?? []
+  if (bucket === undefined || !/AccessDenied|HTTP 403$/.test(detail)) return hint
+  const { action, isOfBucket } = ACTIONS[name]
+  const objects = `${bucket}/${prefix === '' ? '' : `${prefix}/`}*`
+  const resource = `arn:aws:s3:::${isOfBucket ? bucket : objects}`
+  const statement = JSON.stringify({ Effect: 'Allow', Action: action, Resource: resource })
+  const who = name === 'delete' ? 'the host that runs expire and gc' : 'these credentials'
+  return `Add this to the policy of ${who}: ${statement}`
 }

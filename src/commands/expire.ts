@@ -17,6 +17,7 @@ import type { Storage } from '../storage/storage.js'
 import { spentAnnouncements, warnOfAnnouncement } from './announcements.js'
 import type { CommandContext } from './context.js'
 import { expireResult, type ExpireResult, type ExpireRun } from './expire-result.js'
+import { isDataHeld } from './held-data.js'
 import { openToRead, openToWrite } from './open-repository.js'
 import { carryOut, requireGrace, type RetiredFolder, type Retirements } from './retire.js'
 
@@ -60,6 +61,8 @@ export async function expireCluster(
   const retirement = new Retirement(inventory.announcements, now, graceMs, cluster.walSegmentSize)
   const wal = await surveyWal(storage, inventory, plan, retirement, context.signal)
   const retirements = retirementsOf(inventory, plan, retirement, wal)
+  if (isDataHeld(inventory, context))
+    retirements.folders = retirements.folders.filter(({ folder }) => folder !== 'base')
   retirements.replan = (stuck) => planFor(stuck).needs
   const deed = dryRun ? undefined : await carryOut(storage, inventory, retirements, context)
   return expireResult({ inventory, run, plan, wal, retirements, deed })

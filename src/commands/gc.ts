@@ -17,6 +17,7 @@ import { spentAnnouncements, warnOfAnnouncement } from './announcements.js'
 import type { CommandContext } from './context.js'
 import { Deleter } from './deleter.js'
 import { deedResult, type ExpireFolder, type RetentionDeed } from './expire-result.js'
+import { isDataHeld } from './held-data.js'
 import { openToRead, openToWrite } from './open-repository.js'
 import { carryOut, requireGrace, type Retirements } from './retire.js'
 
@@ -76,7 +77,9 @@ export async function collectLeftovers(
   if (!dryRun) requireGrace(graceMs, inventory)
   const before = new Date(now.getTime() - Math.max(graceMs, LEAST_AGE_MS))
   const retirement = new Retirement(inventory.announcements, now, graceMs, cluster.walSegmentSize)
-  const leftovers = findLeftovers({ ...inventory, lastStored: await ageOfBases(storage, inventory, signal) })
+  const found = findLeftovers({ ...inventory, lastStored: await ageOfBases(storage, inventory, signal) })
+  const isHeld = isDataHeld(inventory, context)
+  const leftovers = found.filter(({ folder }) => folder !== 'base' || !isHeld)
   const retirements: Retirements = {
     by: 'gc',
     backups: [],

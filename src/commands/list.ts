@@ -7,11 +7,13 @@ import type { ClusterIdentity } from '../repository/identity.js'
 import { findInUse, listLastBeats, type BackupInUse } from '../repository/runs.js'
 import type { Storage } from '../storage/storage.js'
 import { storeNow } from '../storage/store-clock.js'
+import { findHeads } from '../repository/timeline-tree.js'
 import { readMarks, type ListedPin, type ListedProof } from './backup-marks.js'
 import type { CommandContext } from './context.js'
-import { listHeads } from './heads.js'
+import { listHead, readTree } from './heads.js'
 import { backupFilter, type ListOptions } from './list-filter.js'
 import { openToRead } from './open-repository.js'
+import { outlookOf, type ListedOutlook } from './retention-outlook.js'
 import type { ListedHead } from './wal-list.js'
 
 /** Backups of one cluster, oldest first. */
@@ -28,6 +30,8 @@ export interface ClusterBackups {
   inProgress: ListedRun[]
   /** Timelines on which recovery may end: with more than one it needs --target-timeline (format rule 9). */
   heads: ListedHead[]
+  /** What the next `expire` would do with them by the policy of these settings; null where they hold none. */
+  retention: ListedOutlook[] | null
   /** Records that cannot be used. */
   unreadable: { id: string; reason: string }[]
 }
@@ -51,7 +55,9 @@ export async function list(
         : [await findCluster(storage, settings.cluster, signal)]
     const now = await storeNow(storage, signal)
     const result: ClusterBackups[] = []
-    for (const cluster of clusters) result.push(await listCluster(storage, cluster, { filter, now, context }))
+    for (const cluster of clusters) {
+      result.push(await listCluster(storage, cluster, { filter, policy: settings.retention, now, context }))
+    }
     return result
   } finally {
     storage.close()
@@ -61,7 +67,17 @@ export async function list(
 async function listCluster(
   storage: Storage,
   cluster: ClusterIdentity,
-  { filter, now, context }: { filter: ReturnType<typeof backupFilter>; now: Date; context: CommandContext },
+  {
+    filter,
+    policy,
+    now,
+    context,
+  }: {
+    filter: ReturnType<typeof backupFilter>
+    policy: Settings['retention']
+    now: Date
+    context: CommandContext
+  },
 ): Promise<ClusterBackups> {
   const { signal } = context
   const unreadable: ClusterBackups['unreadable'] = []
@@ -74,15 +90,20 @@ async function listCluster(
   const inUse = await findInUse(storage, cluster.name, others, beats, now, signal)
   const backups = filter(records)
   const wanted = new Set(backups.map(({ id }) => id))
-  const { pins, proofs } = await readMarks(storage, cluster.name, now, context)
+  const marks = await readMarks(storage, cluster.name, now, context)
+  const tree = await readTree(storage, cluster, context)
+  const heads = await findHeads(storage, cluster, tree, { signal })
+  // the filter says what is shown, not what is decided by
+  const outlook = outlookOf({ policy, now, marks }, { backups: records, tree, heads })
   return {
     cluster,
     time: now.toISOString(),
     backups,
-    pins: pins.filter(({ id }) => wanted.has(id)),
-    proofs: proofs.filter(({ id }) => wanted.has(id)),
+    pins: marks.pins.filter(({ id }) => wanted.has(id)),
+    proofs: marks.proofs.filter(({ id }) => wanted.has(id)),
     inProgress: inUse.map(({ id, state }) => ({ id, state })),
-    heads: await listHeads(storage, cluster, context),
+    heads: heads.map(listHead),
+    retention: outlook?.filter(({ id }) => wanted.has(id)) ?? null,
     unreadable,
   }
 }

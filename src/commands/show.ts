@@ -14,6 +14,7 @@ import { storeNow } from '../storage/store-clock.js'
 import { readMarks, type ListedPin, type ListedProof } from './backup-marks.js'
 import { warnOfUnreadable, type CommandContext } from './context.js'
 import { openToRead } from './open-repository.js'
+import { readOutlook, type ListedOutlook } from './retention-outlook.js'
 
 /** Everything known of a backup. */
 export interface ShownBackup {
@@ -26,6 +27,8 @@ export interface ShownBackup {
   pin: ListedPin | null
   /** What the newest look at it found. */
   proof: ListedProof | null
+  /** What the next `expire` would do with it by the policy of these settings; null where they hold none. */
+  retention: ListedOutlook | null
 }
 
 /** The WAL from start to stop, without which the backup is none. */
@@ -48,14 +51,17 @@ export async function show(settings: Settings, backup: string, context: CommandC
     const now = await storeNow(storage, signal)
     const key = basePrefix(cluster.name, record.id) + OBJECTS_INDEX
     const objects = await readObjectsIndex(storage, key, record.objects.sha256, signal)
-    const { pins, proofs } = await readMarks(storage, cluster.name, now, context)
+    const marks = await readMarks(storage, cluster.name, now, context)
+    const outlook = await readOutlook(storage, cluster, { policy: settings.retention, now, marks }, context)
+    const isOf = ({ id }: { id: string }): boolean => id === record.id
     return {
       record,
       objects,
       time: now.toISOString(),
       wal: await walOf(storage, cluster, record, signal),
-      pin: pins.find(({ id }) => id === record.id) ?? null,
-      proof: proofs.find(({ id }) => id === record.id) ?? null,
+      pin: marks.pins.find(isOf) ?? null,
+      proof: marks.proofs.find(isOf) ?? null,
+      retention: outlook?.find(isOf) ?? null,
     }
   } finally {
     storage.close()

@@ -8,7 +8,17 @@
  * The figures were measured (docs/performance.md); a test holds the whole process to them.
  */
 import { ToolError } from '../errors.js'
-import { DEFAULT_MEMORY_BYTES, type Settings } from './settings.js'
+import { DEFAULT_MEMORY_BYTES, type SettingName, type Settings } from './settings.js'
+
+/** Settings that contradict each other; who knows where each came from tells that, too. */
+export class SettingsConflict extends ToolError {
+  readonly names: readonly SettingName[]
+
+  constructor(names: readonly SettingName[], message: string, hint: string) {
+    super('usage', message, { hint })
+    this.names = names
+  }
+}
 
 const MiB = 1024 * 1024
 const BASE_BYTES = 80 * MiB
@@ -62,11 +72,9 @@ export function planResources(
   }
   if (settings.jobs === undefined) return { jobs: 1, partSizeBytes: 5 * MiB, partsInFlight: 2 }
   const needed = Math.ceil((BASE_BYTES + settings.jobs * threadBytes(5 * MiB, 1, settings.compressionLevel)) / MiB)
-  throw new ToolError(
-    'usage',
+  throw new SettingsConflict(
+    ['jobs', 'memory'],
     `${settings.jobs} jobs need ${needed}MiB of memory, and --memory allows ${Math.floor(memory / MiB)}MiB`,
-    {
-      hint: 'Lower --jobs or raise --memory.',
-    },
+    'Lower --jobs or raise --memory.',
   )
 }

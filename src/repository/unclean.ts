@@ -1,7 +1,7 @@
 /** Backups that are known not to be good, and whose faults no operator has acknowledged (D12). */
 import type { Storage } from '../storage/storage.js'
 import type { BackupRecord } from './backup-record.js'
-import { readProofStates } from './proofs.js'
+import { readProofStates, type ProofState } from './proofs.js'
 
 /** Ids of those that verify found faults in, or whose source had corrupt pages, with no acknowledgement since. */
 export async function findUnclean(
@@ -11,10 +11,13 @@ export async function findUnclean(
   signal?: AbortSignal,
 ): Promise<Set<string>> {
   const states = await readProofStates(storage, cluster, signal)
-  const isUnclean = ({ id, totals }: Pick<BackupRecord, 'id' | 'totals'>): boolean => {
-    const state = states.get(id)?.state
-    // a look that went well says nothing of the source's pages
-    return state === 'failed' || (totals.pageErrors > 0 && state !== 'acknowledged')
-  }
-  return new Set(backups.filter(isUnclean).map(({ id }) => id))
+  return new Set(backups.filter(({ id, totals }) => isUnclean(totals, states.get(id)?.state)).map(({ id }) => id))
+}
+
+/** Whether a backup is one of them. A look that went well says nothing of the source's pages. */
+export function isUnclean(
+  { pageErrors }: Pick<BackupRecord['totals'], 'pageErrors'>,
+  state?: ProofState['state'],
+): boolean {
+  return state === 'failed' || (pageErrors > 0 && state !== 'acknowledged')
 }

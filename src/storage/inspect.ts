@@ -6,7 +6,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Readable } from 'node:stream'
-import { ExistsError, reasonOf } from '../errors.js'
+import { ExistsError, reasonOf, ToolError } from '../errors.js'
 import type { StoreAbilities } from './storage-options.js'
 import type { PartSource, Storage } from './storage.js'
 
@@ -27,6 +27,8 @@ export interface Probe {
   result: 'yes' | 'no' | 'failed' | 'skipped'
   /** Why it is not `yes`. */
   detail?: string
+  /** What to do, where the storage said more than that it refused. */
+  hint?: string
   durationMs: number
 }
 
@@ -97,9 +99,15 @@ class Inspection {
   async #probe(name: ProbeName, action: () => Promise<string | undefined>): Promise<boolean> {
     this.#signal?.throwIfAborted()
     const start = performance.now()
-    const note = (result: Probe['result'], detail?: string): boolean => {
+    const note = (result: Probe['result'], detail?: string, hint?: string): boolean => {
       const durationMs = Math.round(performance.now() - start)
-      this.#probes.push({ name, result, durationMs, ...(detail === undefined ? {} : { detail }) })
+      this.#probes.push({
+        name,
+        result,
+        durationMs,
+        ...(detail === undefined ? {} : { detail }),
+        ...(hint && { hint }),
+      })
       return result === 'yes'
     }
     try {
@@ -107,7 +115,7 @@ class Inspection {
       return why === undefined ? note('yes') : note('no', why)
     } catch (error) {
       this.#signal?.throwIfAborted()
-      return note('failed', reasonOf(error))
+      return note('failed', reasonOf(error), error instanceof ToolError ? error.hint : undefined)
     }
   }
 

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { randomInt } from 'node:crypto'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { Job, JobResult } from '#src/archive/jobs.js'
@@ -22,9 +22,10 @@ import { createJobRunner } from '#src/workers/run-job.js'
 import { decompress } from 'zstd-napi'
 import { whyNoCommandLine } from '../support/command-line.js'
 import { FileRepository } from '../support/file-repository.js'
-import { query } from '../support/postgres.js'
+import { query, type Cluster } from '../support/postgres.js'
 import { assertValid } from '../support/schemas.js'
 import { giveToServerUser } from '../support/server-user.js'
+import { waitUntil } from '../support/wait.js'
 
 const context = { report: silent, signal: new AbortController().signal }
 
@@ -67,7 +68,7 @@ describe('verify', { skip }, () => {
 
   before(async () => {
     repository = await FileRepository.create()
-    await using server = await repository.startCluster()
+    await using server = await repository.startCluster({ walSegmentSizeMb: 1 })
     const space = path.join(repository.home, 'space')
     mkdirSync(space)
     await giveToServerUser(space)
@@ -75,9 +76,28 @@ describe('verify', { skip }, () => {
     await query(server, 'create table here as select generate_series(1, 20000) as i')
     await query(server, 'create table there tablespace space as select generate_series(1, 1000) as i')
     await repository.backUp(server)
+    await promote(server)
     storage = await openStorage({ url: repository.url })
     ;({ cluster, id } = repository.backups[0]!)
   })
+
+  /** The server goes on along timeline 2, as after a recovery, and archives two segments of it. */
+  async function promote(server: Cluster): Promise<void> {
+    await server.stop()
+    const signal = path.join(server.pgdata, 'recovery.signal')
+    writeFileSync(signal, '')
+    await giveToServerUser(signal)
+    await server.start({ settings: { restore_command: 'false' } })
+    for (const table of ['later', 'latest']) {
+      await query(server, `create table ${table} as select 1 as i`)
+      const sql = 'select pg_walfile_name(pg_switch_wal()) as segment'
+      const [{ segment } = { segment: '' }] = await query<{ segment: string }>(server, sql)
+      assert.match(segment, /^00000002/)
+      await waitUntil(`"${segment}" to be archived`, () =>
+        repository.keys().some((key) => key.endsWith(`/${segment}.zst`)),
+      )
+    }
+  }
 
   after(() => {
     storage.close()
@@ -119,7 +139,10 @@ describe('verify', { skip }, () => {
   test('reports every single fault of every object with its key', async () => {
     const keys = repository.keys().filter((key) => NEEDED.test(key) && !key.endsWith('.backup.zst'))
     assert.ok(keys.length >= 10, keys.join(' '))
-    const needed = new Set([repository.backups[0]!.start.segment, repository.backups[0]!.stop.segment])
+    // what the backup needs, and what leads recovery on to the next timeline
+    const { start, stop } = repository.backups[0]!
+    const fork = keys.find((key) => /\/00000002[0-9A-F]{16}\.zst$/.test(key))!
+    const needed = new Set([start.segment, stop.segment, '00000002.history', path.basename(fork)])
     const unseen: string[] = []
     let cases = 0
     for (const [index, key] of keys.entries()) {
@@ -137,12 +160,28 @@ describe('verify', { skip }, () => {
         if (answer.ok || !found) unseen.push(`${key}: ${name}: ${JSON.stringify(answer.backups[0]!.faults)}`)
         else if (answer.backups[0]!.faults.length > 1)
           unseen.push(`${key}: ${name}: follow-ups: ${JSON.stringify(answer.backups[0]!.faults)}`)
-        else if (/\.tar\.zst$/.test(key) && name !== 'gone' && found.place === undefined)
+        else if (/\.tar\.zst$|\/[0-9A-F]{24}\.zst$/.test(key) && name !== 'gone' && found.place === undefined)
           unseen.push(`${key}: ${name}: without a place: ${found.problem}`)
       }
     }
     assert.deepEqual(unseen, [])
     assert.ok(cases > 80)
+  })
+
+  test('names both objects of a swap: each has a place of its own (V8)', async () => {
+    const keysOf = (pattern: RegExp): string[] => repository.keys().filter((key) => pattern.test(key))
+    const pairs = [
+      keysOf(/\.tar\.zst$/).slice(0, 2),
+      keysOf(/\/[0-9A-F]{24}\.zst$/).slice(-2),
+      keysOf(/\/(backup_label|tablespace_map)$/),
+      keysOf(/\/(files|objects)\.jsonl\.zst$/),
+    ]
+    for (const [one = '', two = ''] of pairs) {
+      const swapped = { [one]: repository.read(two), [two]: repository.read(one) }
+      const answer = await repository.damaged(swapped, () => withoutProofs(() => look()))
+      const found = answer.backups[0]!.faults.map(({ key }) => key).sort()
+      assert.deepEqual(found, [one, two].sort())
+    }
   })
 
   test('finds an archive that was packed again with another byte in its padding', async () => {

@@ -92,10 +92,16 @@ describe('check', () => {
   })
 
   it('tells the age of the newest backup, the first gap behind it, and a clock that is wrong', async () => {
+    // as a database host should be: it may create, and not delete
+    repository.endpoint.weaknesses.noDelete = true
     const { id } = await backup(settings, {}, context)
     const lost = await archiveWal(cluster, repository)
     await archiveWal(cluster, repository)
-    const whole = lines((await checked()).findings)
+    const careful = await checked()
+    assert.equal(careful.ready, true)
+    repository.endpoint.weaknesses.noDelete = false
+    const whole = lines(careful.findings)
+    assert.match(whole, /^warning repository: objects cannot be deleted: retention has to run elsewhere/m)
     assert.match(whole, new RegExp(`^ok repository: the newest backup, ${id}, is 0 h old$`, 'm'))
     assert.match(whole, /^ok repository: the WAL behind it is in the archive without a gap, up to [0-9A-F]{24}$/m)
 
@@ -113,5 +119,15 @@ describe('check', () => {
     assert.match(text, /^warning repository: the clock of this host is 1[12]\d s behind that of the store$/m)
     assert.match(text, new RegExp(`^warning repository: the newest backup, ${id}, is 9 d old$`, 'm'))
     assert.match(text, new RegExp(`^warning repository: WAL segment "${lost}" is missing behind it`, 'm'))
+  })
+
+  it('is not ready where archive_command stores nothing here, though the server believes it (S11)', async () => {
+    await query(cluster, `alter system set archive_command = '/bin/true'`)
+    await query(cluster, 'select pg_reload_conf()')
+    const { ready, findings } = await checked()
+    assert.equal(ready, false)
+    const found = findings.find(({ about, result }) => about === 'archiving' && result === 'failure')
+    assert.match(found?.message ?? '', /^the server says that it archived "[0-9A-F]{24}", but it is not in "s3:/)
+    assert.match(found?.hint ?? '', /^archive_command writes to another repository, or to none/)
   })
 })

@@ -37,6 +37,15 @@ describe('config', { skip: obstacle ?? false }, () => {
     PGHOST: 'db1',
   }
 
+  it('names where settings came from that contradict each other, by file and line', async () => {
+    writeFileSync(path.join(home, 'place', 'odd.yaml'), 'repository: file:///\n\njobs: 64\n')
+    const env = { PGSLUICE_MEMORY: '128MiB' }
+    const cwd = path.join(home, 'place')
+    const { exitCode, stderr } = await runCommand(['plan', '--config', 'odd.yaml'], { cwd, env })
+    assert.equal(exitCode, 2)
+    assert.match(stderr, /64 jobs need \d+MiB of memory, .*128MiB \(jobs: odd\.yaml:3, memory: PGSLUICE_MEMORY\)/)
+  })
+
   it('tells each value with its source, from file and line to flag, and what has no effect', async () => {
     const cwd = path.join(home, 'place')
     const env = { ...SECRETS, PGSLUICE_JOBS: '3', PGSLUICE_REGION: '' }

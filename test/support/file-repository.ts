@@ -50,7 +50,7 @@ export class FileRepository {
   }
 
   /** Starts a cluster that archives into this repository. */
-  async startCluster(options: { ownInitdb?: boolean } = {}): Promise<Cluster> {
+  async startCluster(options: { ownInitdb?: boolean; walSegmentSizeMb?: number } = {}): Promise<Cluster> {
     const push = [FRONT, '--node', process.execPath, 'push'].map(quoteShell).join(' ')
     return startCluster({
       major: availableMajors().at(-1)!,

@@ -67,7 +67,8 @@ export class RetentionHistory {
   readonly #random: (below: number) => number
   readonly #directory: string
   #servers: Server[] = [{ timeline: 1, lsn: BigInt(SEGMENT) + 40n }]
-  #now = Date.UTC(2026, 0, 1)
+  // a month and a year end on the way
+  #now = Date.UTC(2025, 11, 22)
 
   constructor(seed: number, directory: string) {
     this.#random = randomFrom(seed)

@@ -20,6 +20,12 @@ const PAGES = [
   ...readdirSync(path.join(ROOT, 'docs')).map((name) => `docs/${name}`),
 ].filter((name) => name.endsWith('.md'))
 
+/** Sources of what verify, acknowledge, expire, gc, drop-cluster, pin, init, config and the textfile refuse. */
+const OPERATORS = [
+  ...['verify', 'acknowledge', 'expire', 'retire', 'drop-cluster', 'pin', 'init'].map((name) => `commands/${name}`),
+  ...['cli/config', 'cli/textfile', 'cli/ask', 'config/config-file', 'repository/retired'],
+]
+
 describe('the documentation', () => {
   it('has the help of every command as it is', async () => {
     assert.equal(read('docs/commands.md'), await renderCommands(), STALE)
@@ -68,6 +74,29 @@ describe('the documentation', () => {
     assert.deepEqual(invented, [])
   })
 
+  it('tells in troubleshooting.md what to do about every refusal of the commands for operators', () => {
+    const entries = new Set([...read('docs/troubleshooting.md').matchAll(/`([^`]+)`/g)].map(([, text]) => text))
+    const missing = OPERATORS.flatMap((file) => messagesOf(read(`src/${file}.ts`)))
+      .map((message) => message.replace(/"?\$\{(?:[^{}]|\{[^}]*\})*\}"?/g, '…'))
+      .filter((message) => ![...entries].some((entry) => fits(message, entry ?? '')))
+    assert.deepEqual(missing, [])
+  })
+
+  it('has policies in security.md that can be pasted, and lets only the host of retention delete', () => {
+    const blocks = [...read('docs/security.md').matchAll(/```json\n(.*?)```/gs)].map(([, block = '']) => block)
+    const policies = blocks.map((block) => JSON.parse(block) as Policy)
+    assert.equal(policies.length, 3)
+    const mayDelete = policies.map(({ Version, Statement }) => {
+      assert.equal(Version, '2012-10-17')
+      for (const { Effect, Resource } of Statement) {
+        assert.equal(Effect, 'Allow')
+        assert.match(Resource, /^arn:aws:s3:::backups(\/main\/\*)?$/)
+      }
+      return Statement.flatMap(({ Action }) => Action).some((action) => /Delete|\*/.test(action))
+    })
+    assert.deepEqual(mayDelete, [false, true, false])
+  })
+
   for (const page of PAGES) {
     it(`links to files that exist: ${page}`, () => {
       const links = [...read(page).matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g)].map(([, target]) => target ?? '')
@@ -82,6 +111,31 @@ describe('the documentation', () => {
     })
   }
 })
+
+interface Policy {
+  Version: string
+  Statement: { Effect: string; Action: string | string[]; Resource: string }[]
+}
+
+/** The messages of the errors that a source makes, as they stand there. */
+function messagesOf(source: string): string[] {
+  return [...source.matchAll(/new ToolError\(\s*(?:'[\w-]+'|code),\s*([`'])((?:(?!\1).)*)\1/gs)].map(
+    ([, , text]) => text ?? '',
+  )
+}
+
+/** Whether an entry is of a message: what stands between its `…` is in it, in that order, from its first word on. */
+function fits(message: string, entry: string): boolean {
+  const pieces = entry.split('…').map((piece) => piece.trim())
+  if (pieces.every((piece) => piece.length < 4)) return false
+  let at = 0
+  for (const [index, piece] of pieces.entries()) {
+    const found = message.indexOf(piece, at)
+    if (found < 0 || (index === 0 && found > 0)) return false
+    at = found + piece.length
+  }
+  return true
+}
 
 function sourceText(): string {
   const directory = path.join(ROOT, 'src')

@@ -128,6 +128,13 @@ describe('the published schemas', () => {
     const context = { report: silent, signal: new AbortController().signal }
     assertValid('list-result', { clusters: await list(settings, {}, context) })
     assertValid('show-result', await show(settings, 'nightly', context))
+    const kept = await show(makeSettings({ repository: url, 'keep-daily': 7 }), 'nightly', context)
+    assertValid('show-result', kept)
+    assert.deepEqual(kept.retention, {
+      id: ID,
+      action: 'keep',
+      reasons: ['the newest of its day', 'the newest good backup'],
+    })
   })
 
   it('take the head of a WAL object', async () => {

@@ -7,6 +7,7 @@ import { after, before, describe, it } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { stripVTControlCharacters } from 'node:util'
 import { listText } from '#src/cli/list-text.js'
+import { expire } from '#src/commands/expire.js'
 import { list, type ClusterBackups } from '#src/commands/list.js'
 import type { ListOptions } from '#src/commands/list-filter.js'
 import { makeSettings, type Settings } from '#src/config/settings.js'
@@ -144,14 +145,38 @@ describe('list()', () => {
     })
   }
 
+  it('tells what the next expire does, as its dry run plans it, whatever the filter (D7)', async () => {
+    const policy = makeSettings({ repository: pathToFileURL(home).href, 'keep-full': 1 })
+    const plan = (await expire(policy, { dryRun: true }, context)).backups.map(({ id, action, reasons }) => ({
+      ...{ id, action, reasons },
+    }))
+    assert.deepEqual(plan.map(({ id, action }) => `${id} ${action}`).sort(), [
+      `${FIRST} expire`,
+      `${SECOND} keep`,
+      `${THIRD} expire`,
+    ])
+    const [all] = await list(policy, {}, context)
+    assertValid('list-result', { clusters: [all] })
+    assert.deepEqual(all?.retention, plan)
+    const text = stripVTControlCharacters(listText([all]))
+    assert.match(text, new RegExp(`PIN +RETENTION\\n${FIRST} .* expire\\n${SECOND} .* keep\\n${THIRD} .* expire\\n`))
+    const [one] = await list(policy, { latest: 1 }, context)
+    assert.deepEqual(
+      one?.retention,
+      plan.filter(({ id }) => id === SECOND),
+    )
+    assert.equal((await listed()).retention, null)
+  })
+
   it('shows backups although what says which of them are pinned is damaged, and warns', async () => {
     const key = pinKey(cluster, SECOND, new Date('2026-02-01T00:00:00.000Z'))
     writeFileSync(path.join(home, key), '{}')
     events.length = 0
     try {
-      const { backups, pins } = await listed()
-      assert.equal(backups.length, 3)
-      assert.deepEqual(pins, [])
+      const policy = makeSettings({ repository: pathToFileURL(home).href, 'keep-full': 1 })
+      const [found] = await list(policy, {}, context)
+      assert.equal(found?.backups.length, 3)
+      assert.deepEqual([found.pins, found.retention], [[], null])
       const [warning] = events
       assert.ok(warning?.type === 'warning')
       assert.match(warning.message, /pins are not shown: ".*" is damaged/)

@@ -146,7 +146,7 @@ describe('expire', () => {
     assert.deepEqual(walOf(scene), ['4', '6', '7'])
   })
 
-  it('deletes no WAL while a record cannot be read, nor anything of that backup', async () => {
+  it('deletes no WAL and no data while a record cannot be read, which may use it, and gc neither', async () => {
     const scene = await openScene()
     const { name } = scene.cluster
     scene.storage.objects.get(backupRecordKey(name, FIRST))!.bytes = Buffer.from('{}')
@@ -155,7 +155,16 @@ describe('expire', () => {
     assert.deepEqual(result.walHolds, [`the record of backup ${FIRST} cannot be read`])
     assert.equal(walOf(scene).length, 7)
     assert.deepEqual(recordsOf(scene), [FIRST, THIRD])
-    assert.ok(scene.storage.objects.has(`${basePrefix(name, FIRST)}00000.tar.zst`))
+    for (let run = 0; run < 2; run++) {
+      for (const id of [FIRST, SECOND]) assert.ok(scene.storage.objects.has(`${basePrefix(name, id)}00000.tar.zst`))
+      scene.pass(2 * DAY)
+      assert.deepEqual((await scene.gc({ graceMs: 0 })).folders, [])
+      await scene.expire({ graceMs: 0 })
+    }
+    assert.ok(scene.events.some((event) => event.type === 'warning' && /may use it$/.test(event.message)))
+    await scene.storage.delete([backupRecordKey(name, FIRST)])
+    await scene.gc({ graceMs: 0 })
+    assert.ok(!scene.storage.objects.has(`${basePrefix(name, SECOND)}00000.tar.zst`))
   })
 
   it('does no harm twice at once', async () => {

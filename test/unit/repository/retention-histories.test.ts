@@ -75,7 +75,10 @@ function somePolicy(history: RetentionHistory): RetentionPolicy {
     () => (policy.keepFull = 1 + numberBelow(history, 4)),
     () => (policy.keepDays = 1 + numberBelow(history, 10)),
     () => (policy.keepDaily = 1 + numberBelow(history, 5)),
+    () => (policy.keepHourly = 1 + numberBelow(history, 8)),
     () => (policy.keepWeekly = 1 + numberBelow(history, 3)),
+    () => (policy.keepMonthly = 1 + numberBelow(history, 3)),
+    () => (policy.keepYearly = 1 + numberBelow(history, 2)),
     () => (policy.maxSizeBytes = 5000 + numberBelow(history, 30_000)),
   ]
   for (let part = 0; part <= numberBelow(history, 3); part++) history.pick(parts)()
@@ -111,6 +114,31 @@ async function runKilled(
   await work()
 }
 
+const isoPrefix = (length: number) => (time: number) => new Date(time).toISOString().slice(0, length)
+/** Texts that two times share in the same period; 1970 began on a Thursday. */
+const PERIODS: readonly (readonly [keyof RetentionPolicy, (time: number) => string])[] = [
+  ['keepHourly', isoPrefix(13)],
+  ['keepDaily', isoPrefix(10)],
+  ['keepWeekly', (time) => String(Math.floor((time / DAY + 3) / 7))],
+  ['keepMonthly', isoPrefix(7)],
+  ['keepYearly', isoPrefix(4)],
+]
+
+/** The newest good backup of each of the last periods that have one. */
+function ofPeriods(policy: RetentionPolicy, clean: readonly PastBackup[]): PastBackup[] {
+  return PERIODS.flatMap(([name, periodOf]) => {
+    const newest = new Map(clean.map((backup) => [periodOf(backup.stopTime), backup]))
+    const count = policy[name] ?? 0
+    return count === 0 ? [] : [...newest.values()].slice(-count)
+  })
+}
+
+/** The newest good backups that fit, those that are not good taking their room, too. */
+function fitting({ maxSizeBytes = 0 }: RetentionPolicy, listed: readonly PastBackup[]): PastBackup[] {
+  let bytes = 0
+  return listed.toReversed().filter((backup) => (bytes += backup.bytes) <= maxSizeBytes && isClean(backup))
+}
+
 /** Promises that no policy may break, checked on what is stored. */
 function assertKept(
   history: RetentionHistory,
@@ -127,10 +155,9 @@ function assertKept(
 
   const newest = policy.keepFull === undefined ? [] : clean.slice(-policy.keepFull)
   const window = clean.filter(({ stopTime }) => stopTime >= edge)
-  const days = new Map(clean.map((backup) => [new Date(backup.stopTime).toISOString().slice(0, 10), backup]))
-  const daily = [...days.values()].slice(-(policy.keepDaily ?? 0) || Infinity)
+  const apart = [...ofPeriods(policy, clean), ...fitting(policy, listed)]
   const pinned = listed.filter(({ isPinned }) => isPinned)
-  for (const backup of [...newest, ...window, ...daily, ...pinned, ...clean.slice(-1)])
+  for (const backup of [...newest, ...window, ...apart, ...pinned, ...clean.slice(-1)])
     assert.ok(exists(backup), `backup ${backup.id} must be kept`)
   if (clean.length === 0) for (const backup of listed) assert.ok(exists(backup), 'there is no good one')
 
@@ -142,7 +169,7 @@ function assertKept(
   }
   // from those that recovery goes on from, it gets as far as before, along every timeline
   const isWindowOpen = policy.keepFull === undefined && policy.keepDays === undefined
-  const onward = [...newest, ...window, ...clean.slice(-1), ...(isWindowOpen ? daily : [])]
+  const onward = [...newest, ...window, ...clean.slice(-1), ...(isWindowOpen ? apart : [])]
   for (const backup of [...onward, ...history.backups.filter(isInUse)]) {
     const was = reachedFrom(history, backup, before)
     const is = reachedFrom(history, backup, stored)
