@@ -10,7 +10,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { systemErrorCode } from '../errors.js'
+import { systemErrorCode, ToolError } from '../errors.js'
 
 /** Relative to the data directory, in which PostgreSQL runs its commands. */
 const DIRECTORY = 'pg_wal/pgsluice/fetched'
@@ -104,10 +104,17 @@ export class FetchedSpool {
 }
 
 /**
- * Delivers a segment out of the spool of that place, waiting for one that is on its way as long as its process lives.
- * False where there is none.
+ * Delivers a segment out of the spool of that place, waiting `forMs` for one that is on its way as long as its process
+ * lives. False where there is none. Rejects with ToolError `storage` where it is still on its way then: that process goes on,
+ * and to fetch it here, too, would take no less time.
  */
-export async function takeFetched(place: string, name: string, path: string, signal: AbortSignal): Promise<boolean> {
+export async function takeFetched(
+  place: string,
+  name: string,
+  path: string,
+  { forMs, signal }: { forMs: number; signal: AbortSignal },
+): Promise<boolean> {
+  const deadline = performance.now() + forMs
   const segment = join(DIRECTORY, name)
   for (;;) {
     const [noted, pid] = (await readPlace())?.split('\n') ?? []
@@ -121,6 +128,8 @@ export async function takeFetched(place: string, name: string, path: string, sig
       if (systemErrorCode(error) !== 'ENOENT') return false
     }
     if (!isComing || !isAlive(Number(pid))) return false
+    if (performance.now() >= deadline)
+      throw new ToolError('storage', `"${name}" is being fetched, and the store has not sent all of it yet`)
     await sleep(LOOK_MS, undefined, { signal })
   }
 }

@@ -58,7 +58,7 @@ export async function chooseTimeline(
   if (shared !== undefined) return () => shared
   throw new ToolError(
     'refused',
-    `timelines ${reachable.map((head) => head.timeline).join(' and ')} both have WAL after their fork: nothing here can tell which of them is meant`,
+    `timelines ${reachable.map((head) => head.timeline).join(' and ')} each have WAL after their fork: nothing here can tell which of them is meant`,
     {
       hint: `Name one with --target-timeline: ${reachable.map(({ timeline: number, description }) => `${number} (${description})`).join(', ')}.`,
     },

@@ -7,6 +7,8 @@ const FIRST_PAUSE_MS = 500
 const LONGEST_PAUSE_MS = 15_000
 /** The same reason again is said no more often. */
 const REMIND_MS = 30_000
+/** Between two looks at an attempt that gets on after its time. */
+const LOOK_MS = 200
 
 /** What may pass: an upload under way fills a hole, a disk gets room, an operator mends credentials. */
 const PASSING: readonly ErrorCode[] = ['storage', 'damaged', 'wal-missing', 'file-system', 'database']
@@ -17,6 +19,8 @@ export interface RetryOptions {
   forMs: number
   /** End even an attempt that is under way when the time is up. */
   cutShort: boolean
+  /** Whether an attempt gets on: it is cut short only when it does not. Default: it does not. */
+  isMoving?: () => boolean
 }
 
 /**
@@ -25,13 +29,17 @@ export interface RetryOptions {
  */
 export async function retry<T>(
   attempt: (signal: AbortSignal) => Promise<T>,
-  { forMs, cutShort }: RetryOptions,
+  { forMs, cutShort, isMoving = () => false }: RetryOptions,
   { report, signal }: CommandContext,
 ): Promise<T> {
   const deadline = performance.now() + forMs
   const timeUp = new AbortController()
   // a timer of our own, which keeps the process alive: with nothing else to wait for it would end before the time
-  const timer = cutShort ? setTimeout(() => timeUp.abort(), Math.max(forMs, 0)) : undefined
+  const cut = (): void => {
+    if (isMoving()) timer = setTimeout(cut, LOOK_MS)
+    else timeUp.abort()
+  }
+  let timer = cutShort ? setTimeout(cut, Math.max(forMs, 0)) : undefined
   try {
     return await attempts(attempt, { deadline, forMs, timeUp: timeUp.signal }, { report, signal })
   } finally {
@@ -53,7 +61,7 @@ async function attempts<T>(
     } catch (error) {
       if (signal.aborted) throw error
       if (timeUp.aborted) throw last ?? tooSlow(forMs, error)
-      if (!(error instanceof ToolError) || !PASSING.includes(error.code)) throw error
+      if (!(error instanceof ToolError) || !mayPass(error)) throw error
       last = error
     }
     const now = performance.now()
@@ -67,6 +75,11 @@ async function attempts<T>(
     }
     await sleep(wait, undefined, { signal })
   }
+}
+
+/** Credentials that nobody had at that moment, too: the SDK asks for them anew, and a role or a token is renewed elsewhere. */
+function mayPass({ code, cause }: ToolError): boolean {
+  return PASSING.includes(code) || (cause instanceof Error && cause.name === 'CredentialsProviderError')
 }
 
 function tooSlow(forMs: number, cause: unknown): ToolError {

@@ -22,6 +22,8 @@ import { findLocal, identify } from './wal-cluster.js'
 
 /** A standby is asked to be promoted between two calls, and waits for the one that runs. */
 const STANDBY_MS = 4000
+/** A store that sends nothing for so long does not get on. */
+const STILL_MS = 1000
 const SDK_ATTEMPTS = 3
 
 /** What a server in recovery adds. */
@@ -53,17 +55,22 @@ export async function walFetch(
   if (file.kind === 'history' && file.timeline === 1) throw absent(name, 'timeline 1 has no history')
   const path = resolve(destination)
   const isAhead = ahead !== undefined && settings.fetchAhead > 0 && file.kind === 'segment' && isRecovering()
-  if (isAhead && (await takeFetched(ahead.place, name, path, context.signal))) return
+  const forMs = existsSync('standby.signal') ? standbyMs() : Infinity
+  if (isAhead && (await takeFetched(ahead.place, name, path, { forMs, signal: context.signal }))) return
   const local = await findLocal(settings)
   // a few attempts of the SDK: what they fail for is told, and then tried again
   const { storage } = await openToRead({ ...settings, maxAttempts: Math.min(settings.maxAttempts, SDK_ATTEMPTS) })
   try {
+    let moved = -Infinity
+    const onPiece = (): void => void (moved = performance.now())
     const fetch = async (signal: AbortSignal): Promise<void> => {
       const cluster = await identify(storage, settings, local, signal)
       const ownTimeline = local && file.kind === 'history' ? await timelineOf(local) : undefined
-      await fetchWalFile(storage, cluster, file, path, { ownTimeline, signal })
+      await fetchWalFile(storage, cluster, file, path, { ownTimeline, onPiece, signal })
     }
-    await retry(fetch, patience(settings, local), context)
+    // a segment that takes longer than a standby waits would be begun anew for ever
+    const isMoving = (): boolean => performance.now() - moved < STILL_MS
+    await retry(fetch, { ...patience(settings, local), isMoving }, context)
   } catch (error) {
     if (isPromoting(local) && file.kind === 'history' && existsSync(`pg_wal/${name}`))
       throw absent(name, `the archive cannot be asked (${reasonOf(error)}), and the server has that file`)
@@ -96,10 +103,13 @@ function absent(name: string, why: string): ToolError {
 
 /** A standby lives on, and PostgreSQL asks again by itself; without one, to give up ends recovery, and somebody must start it. */
 function patience({ retryTimeMs }: Settings, local: LocalCluster | undefined): RetryOptions {
-  // since the start of the process, which is part of the wait
-  if (existsSync('standby.signal') || isPromoting(local))
-    return { forMs: STANDBY_MS - performance.now(), cutShort: true }
+  if (existsSync('standby.signal') || isPromoting(local)) return { forMs: standbyMs(), cutShort: true }
   return { forMs: retryTimeMs, cutShort: false }
+}
+
+/** What is left of it: the start of the process is part of the wait. */
+function standbyMs(): number {
+  return STANDBY_MS - performance.now()
 }
 
 /**

@@ -18,6 +18,8 @@ export interface FetchOptions {
   ownTimeline?: number | undefined
   /** Whether the file is on disk when it is delivered. Default true. */
   sync?: boolean
+  /** Called for every piece that has come. */
+  onPiece?: (() => void) | undefined
   signal?: AbortSignal | undefined
 }
 
@@ -33,7 +35,7 @@ export async function fetchWalFile(
   cluster: ClusterIdentity,
   file: WalFile,
   destination: string,
-  { ownTimeline, sync = true, signal }: FetchOptions = {},
+  { ownTimeline, sync = true, onPiece, signal }: FetchOptions = {},
 ): Promise<void> {
   const key = walKey(cluster.name, file)
   let object: OpenWalObject
@@ -45,13 +47,23 @@ export async function fetchWalFile(
     throw new ToolError('not-in-archive', `"${file.name}" is not in the archive`)
   }
   try {
-    await writeFileDurably(destination, verifiedContents(object, file, cluster), { sync })
+    await writeFileDurably(destination, watched(verifiedContents(object, file, cluster), onPiece), { sync })
   } catch (error) {
     // what fails here otherwise is the destination: storage and contents reject with errors of ours
     if (error instanceof ToolError || !(error instanceof Error && 'syscall' in error)) throw error
     throw new ToolError('file-system', `could not write "${destination}": ${reasonOf(error)}`, { cause: error })
   } finally {
     object.body.destroy()
+  }
+}
+
+async function* watched(
+  pieces: AsyncIterable<Uint8Array>,
+  onPiece: FetchOptions['onPiece'],
+): AsyncGenerator<Uint8Array> {
+  for await (const piece of pieces) {
+    onPiece?.()
+    yield piece
   }
 }
 

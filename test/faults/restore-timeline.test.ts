@@ -109,7 +109,7 @@ describe('the timeline of a restored server', { skip: obstacle ?? false }, () =>
         [2, 0],
       ],
       refusal:
-        /timelines 1 and 2 both have WAL after their fork[^]*--target-timeline: 1 \(.*\), 2 \(timeline 2, which left/,
+        /timelines 1 and 2 each have WAL after their fork[^]*--target-timeline: 1 \(.*\), 2 \(timeline 2, which left/,
     },
     {
       name: 'is asked for where a sibling has WAL (rule 9)',
@@ -118,7 +118,7 @@ describe('the timeline of a restored server', { skip: obstacle ?? false }, () =>
         [2, 0],
         [3, 0],
       ],
-      refusal: /timelines 2 and 3 both have WAL/,
+      refusal: /timelines 2 and 3 each have WAL/,
     },
     {
       name: 'is the one that was named',

@@ -48,6 +48,9 @@ describe('a server that recovers with segments fetched ahead', () => {
     await archiveWal(cluster, repository)
     restored = workplace.at('restored')
     await succeed(['restore', '--target-dir', restored], repository)
+    // what the source has noted and fetched is its own (A10)
+    assert.ok(readdirSync(path.join(cluster.pgdata, 'pg_wal')).includes('pgsluice'))
+    assert.ok(!readdirSync(path.join(restored, 'pg_wal')).includes('pgsluice'))
   })
   after(async () => {
     await repository[Symbol.asyncDispose]()

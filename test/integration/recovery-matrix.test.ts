@@ -1,6 +1,6 @@
 /**
  * One history, restored to every kind of target: which rows are there afterwards is exactly what PostgreSQL's definition of
- * the target says, before, at and after one commit. Then the history forks, and goes on to timeline 0xC.
+ * the target says, before, at and after one commit. Then the history forks, and goes on to timeline 0xD.
  *
  * Which rows those are is decided by the settings that restore writes and by the WAL that it leaves to be replayed, and not by
  * what hands the segments to the server. So archive_command keeps a plain copy of each file besides, and most servers replay
@@ -13,6 +13,7 @@ import assert from 'node:assert/strict'
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import type { PlanAnswer, ReachablePlan } from '#src/commands/plan.js'
 import { quoteShell } from '#src/postgres/recovery-settings.js'
 import { FRONT } from '../support/command-line.js'
 import { availableMajors } from '../support/postgres-binaries.js'
@@ -26,6 +27,7 @@ import {
   startRestored,
   succeed,
 } from '../support/pgsluice.js'
+import { assertValid } from '../support/schemas.js'
 import { giveToServerUser } from '../support/server-user.js'
 
 const ALL = availableMajors()
@@ -75,6 +77,9 @@ function shifted(time: string, microseconds: number): string {
   return `${text}.${String(moved % 1_000_000n).padStart(6, '0')}+00`
 }
 
+/** The timeline after twelve promotions. */
+const LAST = 13
+
 const upTo = (last: number): number[] => Array.from({ length: last }, (_, index) => index + 1)
 
 for (const major of MAJORS) {
@@ -85,6 +90,8 @@ for (const major of MAJORS) {
     const rows = new Map<number, Transaction>()
     let [backupA, backupB, backupC] = ['', '', '']
     let beforeA = { time: '', lsn: '' }
+    /** Where the first backup began. */
+    let insideA = { time: '', lsn: '' }
     let targets = 0
 
     const row = (n: number): Transaction => rows.get(n)!
@@ -145,6 +152,9 @@ for (const major of MAJORS) {
         lsn: (await query<{ lsn: string }>(cluster, LSN))[0]!.lsn,
       }
       backupA = await backUp(cluster, 'a')
+      const record = (await repository.keys()).find((key) => key.endsWith(`/backups/${backupA}.json`))!
+      const { start } = JSON.parse((await repository.get(record)).toString()) as { start: typeof insideA }
+      insideA = { time: start.time.replace('Z', '+00'), lsn: start.lsn }
       for (const n of [1, 2]) rows.set(n, await insert(cluster, n))
       await query(cluster, `select pg_create_restore_point('alpha')`)
       rows.set(3, await insert(cluster, 3))
@@ -178,6 +188,11 @@ for (const major of MAJORS) {
         rows: upTo(4),
       },
       {
+        name: 'a microsecond after a commit, exclusive',
+        args: () => ['--target-time', shifted(row(5).time, 1), '--target-exclusive'],
+        rows: upTo(5),
+      },
+      {
         name: 'a microsecond after a commit, in another zone',
         args: () => [
           '--target-time',
@@ -199,6 +214,11 @@ for (const major of MAJORS) {
         rows: upTo(4),
       },
       { name: 'an LSN behind a commit', args: () => ['--target-lsn', row(5).behind], rows: upTo(5) },
+      {
+        name: 'an LSN behind a commit, exclusive',
+        args: () => ['--target-lsn', row(5).behind, '--target-exclusive'],
+        rows: upTo(5),
+      },
       {
         name: 'an LSN before the newest backup',
         args: () => ['--target-lsn', row(2).behind],
@@ -251,7 +271,17 @@ for (const major of MAJORS) {
       {
         name: 'a time before the first backup',
         args: () => ['--target-time', beforeA.time],
-        says: /time .* (is before the oldest backup ended|lies inside backup)[^]*Any time after .* can be reached/,
+        says: /time .* is before the oldest backup ended[^]*Any time after .* can be reached/,
+      },
+      {
+        name: 'a time inside the first backup (I2)',
+        args: () => ['--target-time', insideA.time],
+        says: /time .* lies inside backup .*, which is consistent only from its end on[^]*Any time after .* can be reached/,
+      },
+      {
+        name: 'an LSN inside the first backup (I2)',
+        args: () => ['--target-lsn', insideA.lsn],
+        says: /LSN .* lies inside backup .*, which is consistent only from its end on[^]*From .* on any LSN can be reached/,
       },
       {
         name: 'an LSN before the first backup',
@@ -300,6 +330,50 @@ for (const major of MAJORS) {
       })
     }
 
+    it('is planned with all that a restore would use, as JSON and as text', async () => {
+      const planOf = async (args: readonly string[]): Promise<ReachablePlan> => {
+        const answer = JSON.parse((await succeed(['plan', ...args, '--json'], repository)).stdout) as PlanAnswer
+        assertValid('plan-result', answer)
+        assert.ok(answer.reachable)
+        return answer
+      }
+      const { backup, proven, timelines, wal, gap, end, downloadBytes, duration } = await planOf([])
+      assert.deepEqual(
+        [backup.id, proven, gap, timelines.length, timelines[0]!.timeline],
+        [backupB, true, undefined, 1, 1],
+      )
+      const keys = (await repository.keys()).filter((key) => /\/[0-9A-F]{24}\.zst$/.test(key)).sort()
+      const needed = keys.filter((key) => path.basename(key, '.zst') >= wal.first!)
+      assert.deepEqual([wal.segments, wal.last], [needed.length, path.basename(needed.at(-1)!, '.zst')])
+      const sizes = await Promise.all(needed.map(async (key) => (await repository.get(key)).length))
+      assert.equal(
+        wal.storedBytes,
+        sizes.reduce((sum, size) => sum + size, 0),
+      )
+      assert.equal(downloadBytes, wal.storedBytes + backup.storedBytes)
+      assert.equal(end?.commitTime, new Date(row(7).time).toISOString())
+      // by the rate that was measured
+      assert.ok(duration.storedBytesPerSecond > 0 && duration.walSeconds! > 0)
+      assert.equal(duration.restoreSeconds, backup.storedBytes / duration.storedBytesPerSecond)
+
+      const xid = ['--target-xid', row(5).xid]
+      assert.equal((await planOf([backupA, ...xid])).proven, false)
+      const { found, ...scanned } = await planOf([...xid, '--scan'])
+      assert.deepEqual([scanned.backup.id, scanned.proven, found?.lsn], [backupB, true, row(5).lsn])
+      const { stdout } = await succeed(['plan', backupA, ...xid], repository)
+      assert.match(stdout, /^target .*transaction \d+ \(not looked for: --scan would\)$/m)
+      for (const line of [
+        new RegExp(`^backup +${backupA} \\(a\\)$`, 'm'),
+        /^timeline +1 from [0-9A-F]+\/[0-9A-F]+$/m,
+        /^WAL +\d+ segments, [0-9A-F]{24} to [0-9A-F]{24}, .* stored$/m,
+        /^first gap +none$/m,
+        /^archive ends +last commit .*, last record at /m,
+        /^download +.* of backup, .* of WAL$/m,
+        /^duration +.* to read the backup \(.*\/s, measured now over \d+ connections?\); .* to fetch \d+ segments/m,
+      ])
+        assert.match(stdout, line)
+    })
+
     it('to a transaction that no backup is known to precede needs a backup or --scan (I3)', async () => {
       const args = ['restore', '--target-xid', row(5).xid, '--target-dir', workplace.at('never')]
       const { exitCode, stderr } = await pgsluice(args, repository)
@@ -327,8 +401,8 @@ for (const major of MAJORS) {
           rows.set(203, await insert(cluster, 203))
           await archiveWal(cluster, repository)
         }
-        // nine more promotions of the same server, each after a recovery to the end of the archive
-        for (let timeline = 4; timeline <= 12; timeline++) {
+        // ten more promotions of the same server, twelve in all, each after a recovery to the end of the archive
+        for (let timeline = 4; timeline <= LAST; timeline++) {
           writeFileSync(path.join(third, 'recovery.signal'), '')
           await giveToServerUser(path.join(third, 'recovery.signal'))
           await using cluster = await startRestored(major, third, repository, {
@@ -341,7 +415,7 @@ for (const major of MAJORS) {
           })
           await insert(cluster, 300 + timeline)
           // a server that shuts down archives what it has
-          if (timeline === 12) await archiveWal(cluster, repository)
+          if (timeline === LAST) await archiveWal(cluster, repository)
           else await cluster.stop('fast')
         }
       })
@@ -373,8 +447,17 @@ for (const major of MAJORS) {
           args: () => ['--target-timeline', '0000000A'],
           rows: [...third, ...promoted(10)],
         },
-        { name: 'timeline 12', args: () => ['--target-timeline', '12'], rows: [...third, ...promoted(12)], ours: true },
-        { name: 'the latest timeline', args: () => ['--target-timeline', 'latest'], rows: [...third, ...promoted(12)] },
+        {
+          name: 'timeline 13',
+          args: () => ['--target-timeline', '13'],
+          rows: [...third, ...promoted(LAST)],
+          ours: true,
+        },
+        {
+          name: 'the latest timeline',
+          args: () => ['--target-timeline', 'latest'],
+          rows: [...third, ...promoted(LAST)],
+        },
         { name: 'an LSN before every fork', args: () => ['--target-lsn', row(4).behind], rows: upTo(4) },
       ]
       for (const { name, args, rows: expected, ours } of forked) {
@@ -389,15 +472,27 @@ for (const major of MAJORS) {
           assert.equal(result.exitCode, 4)
           assert.match(
             result.stderr,
-            /timelines 1 and 2 and 12 .*WAL after their fork[^]*--target-timeline: 1 .*, 2 .*, 12 /,
+            /timelines 1 and 2 and 13 each have WAL after their fork[^]*--target-timeline: 1 .*, 2 .*, 13 /,
           )
           const planned = await pgsluice(['plan', ...args], repository)
           assert.equal(planned.exitCode, 4)
         })
       }
 
+      it('is planned along its timelines, with the places where they were left', async () => {
+        const { stdout } = await succeed(['plan', '--target-timeline', '13', '--json'], repository)
+        const answer = JSON.parse(stdout) as ReachablePlan
+        assert.deepEqual(
+          answer.timelines.map(({ timeline }) => timeline),
+          upTo(LAST),
+        )
+        for (const [index, { from }] of answer.timelines.entries())
+          if (index > 0) assert.equal(answer.timelines[index - 1]!.to, from)
+        assert.equal(answer.timelines.at(-1)!.to, undefined)
+      })
+
       it('to a timeline that left before the named backup ended is refused', async () => {
-        await assertUnreachable([backupC, '--target-timeline', '12'], /timeline 12 cannot be reached: backup .* is/)
+        await assertUnreachable([backupC, '--target-timeline', '13'], /timeline 13 cannot be reached: backup .* is/)
       })
 
       it('to a place behind a hole is refused, and to one before it is not (I11)', async () => {
@@ -409,6 +504,8 @@ for (const major of MAJORS) {
           await assertUnreachable([backupB, '--target-timeline', '2'], says)
           const args = [backupB, '--target-timeline', '2', '--target-lsn', row(4).behind]
           assert.deepEqual(await restoredRows(args, true), upTo(4))
+          const { gap } = JSON.parse((await succeed(['plan', ...args, '--json'], repository)).stdout) as ReachablePlan
+          assert.equal(gap?.missing, path.basename(key, '.zst'))
         } finally {
           renameSync(workplace.at('kept'), file)
         }

@@ -12,6 +12,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -54,6 +55,8 @@ interface Scenario {
   name: string
   /** Breaks something at the moment when recovery asks for its second segment; what is then in flight still succeeds. */
   sabotage?: (stage: Stage) => void
+  /** Breaks something before the server starts. */
+  before?: (stage: Stage) => void
   /** For the server's first start only. Faults, objects and the package are always put right before the second. */
   env?: NodeJS.ProcessEnv
   /** Whether it damages the installed package: then it has one of its own. */
@@ -74,6 +77,11 @@ const failEverything = (
   repository.endpoint.fault({ match: ({ bucket, key }) => bucket === BUCKET && key.includes('/wal/'), action })
 }
 const inPackage = ({ installed }: Stage, name: string): string => path.join(installed, name)
+/** What the log has to say of a WAL object: the message, and the hint where there is one. */
+const saysOfWal = (reason: string, hint?: string): RegExp =>
+  new RegExp(
+    `could not read ".*/wal/.*" in bucket "${BUCKET}": ${reason}${hint === undefined ? '' : `[^]*HINT: +${hint}`}`,
+  )
 const damageThird = ({ repository, segments }: Stage, change: (bytes: Buffer) => Buffer): void => {
   void repository.get(segments[2]!).then((bytes) => repository.set(segments[2]!, change(bytes)))
 }
@@ -117,31 +125,35 @@ const SCENARIOS: readonly Scenario[] = [
     says: /could not run Node\.js/,
   },
   { name: 'NODE_OPTIONS is wrong', env: { NODE_OPTIONS: '--bad-option' }, says: /bad option|not allowed/ },
-  { name: 'nothing listens at the endpoint', env: { AWS_ENDPOINT_URL_S3: 'http://127.0.0.1:1' }, says: /ECONNREFUSED/ },
+  {
+    name: 'nothing listens at the endpoint',
+    env: { AWS_ENDPOINT_URL_S3: 'http://127.0.0.1:1' },
+    says: /could not read ".*cluster\.json".*ECONNREFUSED[^]*HINT: .*Nothing listens at the endpoint/,
+  },
   {
     name: 'the credentials are gone',
     env: { AWS_ACCESS_KEY_ID: undefined, AWS_SECRET_ACCESS_KEY: undefined, HOME: '/nonexistent' },
-    says: /[Cc]redential/,
+    says: /could not read ".*": no credentials were found/,
   },
   {
     name: 'the endpoint breaks all connections',
     sabotage: (stage) => failEverything(stage, 'reset'),
-    says: /could not/,
+    says: saysOfWal('.*(ECONNRESET|socket hang up)'),
   },
   {
     name: 'the store says 403',
     sabotage: (stage) => failEverything(stage, { status: 403, code: 'AccessDenied' }),
-    says: /AccessDenied|403|denied/,
+    says: saysOfWal('.*HTTP 403, AccessDenied', 'Check that the policy'),
   },
   {
     name: 'the store says 500',
     sabotage: (stage) => failEverything(stage, { status: 500, code: 'InternalError' }),
-    says: /InternalError|500/,
+    says: saysOfWal('.*HTTP 500, InternalError'),
   },
   {
     name: 'the store says 404 for its bucket',
     sabotage: (stage) => failEverything(stage, { status: 404, code: 'NoSuchBucket' }),
-    says: /NoSuchBucket|bucket/,
+    says: saysOfWal('.*HTTP 404, NoSuchBucket', 'Create the bucket'),
   },
   {
     name: 'the next segment has a zeroed body (G3)',
@@ -172,23 +184,34 @@ const SCENARIOS: readonly Scenario[] = [
   {
     name: 'the token has expired',
     sabotage: (stage) => failEverything(stage, { status: 400, code: 'ExpiredToken' }),
-    says: /ExpiredToken|expired/,
+    says: saysOfWal('.*HTTP 400, ExpiredToken', 'The session token has expired: renew'),
   },
   {
     name: 'the region is wrong',
     sabotage: (stage) => failEverything(stage, { status: 400, code: 'AuthorizationHeaderMalformed' }),
-    says: /AuthorizationHeaderMalformed|region/,
+    says: saysOfWal('.*HTTP 400, AuthorizationHeaderMalformed', 'The bucket is probably in another region'),
   },
   {
     name: 'the store takes requests and says nothing',
     sabotage: (stage) => failEverything(stage, 'stall'),
     env: { PGSLUICE_REQUEST_TIMEOUT: '1s' },
-    says: /timed? ?out|TimeoutError|did not/i,
+    says: saysOfWal('no answer within the request timeout'),
   },
   {
-    name: 'nothing can be written where the server wants it, as on a full disk',
+    name: 'nothing can be written where the server wants it',
     sabotage: ({ target }) => chmodSync(path.join(target, 'pg_wal'), 0o500),
-    says: /could not write ".*RECOVERYXLOG"/,
+    says: /could not write ".*RECOVERYXLOG": EACCES/,
+  },
+  {
+    // what a limit allows to be written stands in for what a disk still holds: both fail in the middle of a segment
+    name: 'the disk is full in the middle of a segment',
+    before: (stage) => {
+      const script = `#!/bin/sh\nulimit -f 1000\nexec '${process.execPath}' "$@"\n`
+      writeFileSync(inPackage(stage, 'limited'), script, { mode: 0o755 })
+      renameSync(inPackage(stage, 'limited'), inPackage(stage, 'node'))
+    },
+    ofPackage: true,
+    says: /could not write ".*RECOVERYXLOG": EFBIG/,
   },
   {
     name: 'the next segment is missing and later ones are there (G2)',
@@ -253,7 +276,8 @@ describe('a server in recovery', { concurrency: 2 }, () => {
       ['node_modules', path.join(ROOT, 'node_modules')],
       ['node', process.execPath],
     ] as const) {
-      if (!existsSync(path.join(installed, link))) symlinkSync(target, path.join(installed, link))
+      rmSync(path.join(installed, link), { force: true })
+      symlinkSync(target, path.join(installed, link))
     }
     await giveToServerUser(installed)
     return installed
@@ -276,6 +300,7 @@ describe('a server in recovery', { concurrency: 2 }, () => {
     const needed = segmentsFrom(restored, objects)
     assert.ok(needed.length >= 4)
     const stage: Stage = { repository, target, installed, segments: needed }
+    scenario.before?.(stage)
     let broken = scenario.sabotage === undefined
     repository.endpoint.fault({
       match: ({ key }) => {
@@ -339,6 +364,8 @@ describe('a standby whose archive is out of reach', () => {
   let workplace: Awaited<ReturnType<typeof openWorkplace>>
   let repository: EndpointRepository
   let restored: string
+  /** Key of a segment behind the backup, with others before and behind it. */
+  let later: string
 
   before(async () => {
     workplace = await openWorkplace()
@@ -346,7 +373,9 @@ describe('a standby whose archive is out of reach', () => {
     await using cluster = await startArchivingCluster(repository, { major: MAJORS.at(-1)!, walSegmentSizeMb: 1 })
     await query(cluster, 'create table kept as select 1 as i')
     await succeed(['backup'], repository, { cluster })
-    await archiveWal(cluster, repository)
+    const names: string[] = []
+    for (let n = 0; n < 4; n++) names.push(await archiveWal(cluster, repository))
+    later = (await repository.keys()).find((key) => key.endsWith(`/${names[2]}.zst`))!
     restored = workplace.at('restored')
     await succeed(['restore', '--standby', '--target-dir', restored], repository)
   })
@@ -355,25 +384,45 @@ describe('a standby whose archive is out of reach', () => {
     workplace[Symbol.dispose]()
   })
 
-  const outages: { name: string; action: Parameters<typeof repository.endpoint.fault>[0]['action']; says: RegExp }[] = [
+  type Action = Parameters<typeof repository.endpoint.fault>[0]['action']
+  const breakBucket = (action: Action): void => {
+    repository.endpoint.fault({ match: ({ bucket }) => bucket === BUCKET, action })
+  }
+  const outages: { name: string; early?: () => void; late?: (node: string) => void; says: RegExp }[] = [
     {
       name: 'the endpoint breaks all connections',
-      action: 'reset',
+      late: () => breakBucket('reset'),
       says: /could not read .*(ECONNRESET|socket hang up)/,
     },
-    { name: 'the store says 403', action: { status: 403, code: 'AccessDenied' }, says: /AccessDenied|403/ },
-    { name: 'the store says nothing', action: 'stall', says: /the store did not answer within/ },
+    {
+      name: 'the store says 403',
+      late: () => breakBucket({ status: 403, code: 'AccessDenied' }),
+      says: /could not read ".*": .*HTTP 403, AccessDenied/,
+    },
+    { name: 'the store says nothing', late: () => breakBucket('stall'), says: /the store did not answer within/ },
+    {
+      name: 'the store falls silent in the middle of a segment that is fetched ahead',
+      early: () =>
+        repository.endpoint.fault({ match: ({ key }) => key.endsWith(later), action: { stallBodyAfter: 100 } }),
+      says: /"[0-9A-F]{24}" is being fetched, and the store has not sent all of it yet/,
+    },
+    { name: 'Node.js is gone', late: (node) => rmSync(node), says: /could not run Node\.js/ },
   ]
-  for (const { name, action, says } of outages) {
+  for (const { name, early, late, says } of outages) {
     it(`lives on when ${name}, and can be promoted meanwhile (G1)`, async () => {
       const directory = workplace.at(`standby-${outages.findIndex((outage) => outage.name === name)}`)
       assert.equal((await runAsServerUser('cp', ['-Rp', restored, directory])).exitCode, 0)
+      const node = `${directory}.node`
+      symlinkSync(process.execPath, node)
+      const autoConf = path.join(directory, 'postgresql.auto.conf')
+      writeFileSync(autoConf, readFileSync(autoConf, 'utf8').replace(process.execPath, node))
       repository.endpoint.clearFaults()
+      early?.()
       const env = { ...repository.env, PGSLUICE_RETRY_TIME: '5min' }
       await using standby = await startCluster({ major: MAJORS.at(-1)!, directory, env, start: false })
       await standby.start({ wait: 'ready' })
-      repository.endpoint.fault({ match: ({ bucket }) => bucket === BUCKET, action })
-      const before = standby.logText().length
+      late?.(node)
+      const before = early ? 0 : standby.logText().length
       await standby.waitForLog(says, before)
       await standby.waitForLog(says, standby.logText().length)
       assert.ok(standby.pid !== undefined)
@@ -381,7 +430,7 @@ describe('a standby whose archive is out of reach', () => {
         { standby: true, i: 1 },
       ])
       assert.deepEqual(
-        await query(standby, 'select pg_promote(true, 60) as promoted'),
+        await query(standby, 'select pg_promote(true, 30) as promoted'),
         [{ promoted: true }],
         standby.logText(),
       )

@@ -14,4 +14,5 @@ test('kill -9 of push, fetch and PostgreSQL loses nothing, and leaves every file
   assert.ok(kills.push + kills.front > 0)
   assert.ok(kills.fetch > 0)
   assert.ok(kills['fetch-ahead'] > 0)
+  assert.ok(kills.server > 0)
 })

@@ -3,7 +3,7 @@
  * What is missing counts only where a backup needs it (I11, V6).
  */
 import assert from 'node:assert/strict'
-import { copyFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import type { ClusterWal } from '#src/commands/wal-list.js'
@@ -114,6 +114,13 @@ describe('wal list', () => {
       assert.deepEqual([range!.first, range!.last, range!.segments], [names[0], names.at(-1), names.length])
       assert.equal(parseLsn(range!.endLsn) - parseLsn(range!.beginLsn), BigInt(names.length * MiB))
       assert.equal(formatLsn(BigInt(Number.parseInt(names[0]!.slice(8), 16)) * BigInt(MiB)), range!.beginLsn)
+      // pushed ahead, the first segment may be stored after the second
+      const times = names.map((name) => statSync(fileOf(name)).mtime.toISOString()).sort()
+      assert.deepEqual([range!.firstStored, range!.lastStored], [times[0], times.at(-1)])
+      assert.equal(
+        range!.storedBytes,
+        names.reduce((sum, name) => sum + statSync(fileOf(name)).size, 0),
+      )
     }
     // Recovery ended before half a record: in the last segment of the old timeline, which is stored whole all the same.
     const begin = parseLsn(wal.timelines[1]!.begin!)

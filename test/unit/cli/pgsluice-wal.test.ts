@@ -116,6 +116,24 @@ for (const shell of shells) {
       assert.deepEqual(seen, EXIT_CODES)
     })
 
+    test('a failure does not end a promotion, for which the server asks for the history that it leaves', async () => {
+      await mkdir(join(pgdata, 'pg_wal'))
+      await writeFile(join(pgdata, 'pg_wal/00000003.history'), 'what the server has')
+      const codes = async (): Promise<(number | null)[]> => {
+        const seen = []
+        for (const name of ['00000001.history', '00000003.history', '00000004.history', '000000030000000000000003']) {
+          const command = [...shell, front, '--node', join(root, 'nowhere'), 'fetch', name, 'pg_wal/RECOVERYHISTORY']
+          seen.push((await run(command)).code)
+        }
+        return seen
+      }
+      assert.deepEqual(await codes(), [200, 200, 200, 200], 'no server runs here')
+      await writeFile(join(pgdata, 'postmaster.pid'), '1\n')
+      assert.deepEqual(await codes(), [1, 1, 200, 200])
+      await writeFile(join(pgdata, 'recovery.signal'), '')
+      assert.deepEqual(await codes(), [200, 200, 200, 200], 'it recovers')
+    })
+
     for (const [what, content] of Object.entries({ missing: undefined, empty: '' })) {
       test(`fetch does not believe an exit code of 0 when its file is ${what}`, async () => {
         const env = { FAKE_EXIT: '0', ...(content === undefined ? {} : { FAKE_CONTENT: content }) }

@@ -89,6 +89,27 @@ describe('retry()', () => {
     )
   })
 
+  it('lets an attempt go on that gets on, and cuts it short as soon as it does not', async () => {
+    const began = performance.now()
+    const slow = (signal: AbortSignal): Promise<string> =>
+      new Promise((resolve, reject) => {
+        signal.addEventListener('abort', () => reject(signal.reason as Error))
+        setTimeout(resolve, 600, 'done')
+      })
+    const context = { report: (): void => undefined, signal: new AbortController().signal }
+    const movingFor = (ms: number): Promise<string> =>
+      retry(slow, { forMs: 50, cutShort: true, isMoving: () => performance.now() - began < ms }, context)
+    assert.equal(await movingFor(Infinity), 'done')
+    await assert.rejects(movingFor(0), { code: 'storage' })
+  })
+
+  it('tries again where nobody had credentials at that moment: a role or a token is renewed elsewhere', async () => {
+    const cause = Object.assign(new Error('Token is expired'), { name: 'CredentialsProviderError' })
+    const error = new ToolError('configuration', 'could not read "x"', { cause })
+    const ended = await run([error, 'done'], { forMs: 5000 })
+    assert.deepEqual([ended.result, ended.attempts], ['done', 2])
+  })
+
   it('ends at once when it is told to, also in a pause', async () => {
     const controller = new AbortController()
     const reason = fails('interrupted', 'told to')
