@@ -10,6 +10,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { reasonOf } from '../errors.js'
 import { parseWalFileName, type WalFile } from '../postgres/wal-segment.js'
+import type { PushResult } from '../repository/wal-push.js'
 import { ArchivedNotes, type FileFacts } from './archived-notes.js'
 import type { CommandContext } from './context.js'
 
@@ -37,6 +38,8 @@ export class PushAhead {
   readonly #began = performance.now()
   #asked: { name: string; facts: FileFacts | undefined } | undefined
   #isOver = false
+  /** Whether only one file may be in work at a time. */
+  #isNarrow = false
 
   constructor(options: AheadOptions, context: CommandContext) {
     this.#options = options
@@ -57,20 +60,22 @@ export class PushAhead {
   }
 
   /**
-   * Stores and notes file after file: in slot 0 once `asked` has ended, which has it until then. Resolves when none is in
-   * work any more, and never rejects.
+   * Stores and notes file after file once `asked` is stored: in slot 0, which had it, and in the others as long as files
+   * compress well; what does not takes twice its size in memory. Resolves when none is in work any more, and never rejects.
    */
   async run(
-    asked: Promise<unknown>,
-    push: (file: WalFile, path: string, slot: number) => Promise<void>,
+    asked: Promise<PushResult>,
+    push: (file: WalFile, path: string, slot: number) => Promise<PushResult>,
   ): Promise<void> {
     const waiting = (await this.#guarded('look for files that are ready', () => this.#waiting())) ?? []
+    const stored = await asked.catch(() => undefined)
+    if (stored) this.#look(stored)
+    else this.#isOver = true
     const work = async (slot: number): Promise<void> => {
-      if (slot === 0) await asked.catch(() => (this.#isOver = true))
-      for (let next = this.#next(waiting); next; next = this.#next(waiting)) {
+      for (let next = this.#next(waiting, slot); next; next = this.#next(waiting, slot)) {
         const { file, facts } = next
         const isStored = await this.#guarded(`store "${file.name}" ahead`, async () => {
-          await push(file, join(this.#options.pgWal, file.name), slot)
+          this.#look(await push(file, join(this.#options.pgWal, file.name), slot))
           await this.#notes.write(file.name, facts)
           return true
         })
@@ -80,8 +85,13 @@ export class PushAhead {
     await Promise.all(Array.from({ length: this.#options.parallel }, (_, slot) => work(slot)))
   }
 
-  #next(waiting: { file: WalFile; facts: FileFacts }[]): { file: WalFile; facts: FileFacts } | undefined {
+  #look({ size, storedBytes }: PushResult): void {
+    if (storedBytes > size / 2) this.#isNarrow = true
+  }
+
+  #next(waiting: { file: WalFile; facts: FileFacts }[], slot: number): { file: WalFile; facts: FileFacts } | undefined {
     const { signal } = this.#context
+    if (slot > 0 && this.#isNarrow) return undefined
     if (this.#isOver || signal.aborted || performance.now() - this.#began > LONGEST_MS) return undefined
     return waiting.shift()
   }

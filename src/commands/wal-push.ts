@@ -68,7 +68,7 @@ export async function walPush(
       const slot = (slots[number] ??= { compressor: walCompressor(settings.compressionLevel), room: undefined })
       const read = await readAndCheck(next, from, facts, slot.room)
       slot.room ??= read.contents
-      await store(next, from, read, slot)
+      return store(next, from, read, slot)
     })
     try {
       const result = await storing
