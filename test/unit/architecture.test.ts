@@ -57,7 +57,7 @@ const ONLY_IN: Record<string, RegExp> = {
   // Values come through s3-sdk.ts, which the build bundles; types from the package.
   '@aws-sdk/client-s3': /^storage\/s3-[^/]+\.ts$/,
   '@aws-sdk/lib-storage': /^storage\/s3-sdk-upload\.ts$/,
-  '@node-rs/crc32': /^postgres\/checksum\.ts$/,
+  '@node-rs/crc32': /^(postgres\/checksum|storage\/s3-access)\.ts$/,
   'tar-stream': /^streams\//,
   'zstd-napi': /^streams\//,
   'node:worker_threads': /^workers\//,
