@@ -91,7 +91,9 @@ export class FrameCompressor {
    * {@link drain} is left to end the frame.
    */
   advance(room: Uint8Array): number {
-    const rest = this.#source.subarray(this.#consumed)
+    // A byte is left for the end: after all of the content the last block would be empty, and with such a one no reader of
+    // zstd's compares the size in the frame's header.
+    const rest = this.#source.subarray(this.#consumed, -1)
     if (rest.length === 0 || room.length === 0) return 0
     const [, produced, consumed] = this.#context.compressStream2(room, rest, this.#continue)
     this.#produced += produced
