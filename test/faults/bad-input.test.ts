@@ -163,7 +163,9 @@ const rows: Row[] = [
   {
     name: 'more jobs than the memory allows',
     args: backup('--jobs', '64', '--memory', '128MiB'),
-    says: [/64 jobs need \d+MiB of memory, and --memory allows 128MiB\nHINT: Lower --jobs or raise --memory/],
+    says: [
+      /64 jobs need \d+MiB of memory, and --memory allows 128MiB \(jobs: --jobs, memory: --memory\)\nHINT: Lower --jobs or raise --memory/,
+    ],
   },
   {
     name: 'an unknown setting in a file',
