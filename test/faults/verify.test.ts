@@ -88,6 +88,11 @@ describe('verify', { skip }, () => {
     writeFileSync(signal, '')
     await giveToServerUser(signal)
     await server.start({ settings: { restore_command: 'false' } })
+    // a hot standby lets in whoever comes before the end of recovery
+    await waitUntil('the end of recovery', async () => {
+      const [row] = await query<{ done: boolean }>(server, 'select not pg_is_in_recovery() as done')
+      return row?.done
+    })
     for (const table of ['later', 'latest']) {
       await query(server, `create table ${table} as select 1 as i`)
       const sql = 'select pg_walfile_name(pg_switch_wal()) as segment'
