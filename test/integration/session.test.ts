@@ -88,8 +88,12 @@ for (const major of availableMajors()) {
       )
       assert.ok(Math.abs((await databaseClock(session)).getTime() - Date.now()) < MINUTE)
       assert.ok([...(await listDatabases(session)).values()].includes('template0'))
-      const files = ['pg_hba.conf', 'pg_ident.conf', 'postgresql.conf'].map((name) => path.join(cluster.pgdata, name))
-      assert.deepEqual(await listConfigFiles(session), files)
+      const at = (name: string): string => path.join(cluster.pgdata, name)
+      assert.deepEqual(await listConfigFiles(session), [
+        { path: at('postgresql.conf'), setting: 'config_file' },
+        { path: at('pg_hba.conf'), setting: 'hba_file' },
+        { path: at('pg_ident.conf'), setting: 'ident_file' },
+      ])
       await session.end()
     })
 
