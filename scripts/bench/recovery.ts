@@ -1,12 +1,12 @@
 /** A real server in recovery: how long it waits for each segment that its restore_command delivers. */
-import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { verifyLedger } from '../../test/support/ledger.js'
 import { startCluster } from '../../test/support/postgres.js'
 import { giveToServerUser } from '../../test/support/server-user.js'
 import { waitUntil } from '../../test/support/wait.js'
-import { measure } from './measure.js'
-import { backUp, forget, sceneOf } from './rounds.js'
+import { mean } from './render-table.js'
+import { backUp, forget, restoreCopy, sceneOf } from './rounds.js'
 import { archiveAll, writeWal } from './source.js'
 import type { Bench, Turn } from './rounds.js'
 import type { Store } from './stores.js'
@@ -28,17 +28,7 @@ export async function recover(bench: Bench, store: Store, tool: Tool, turn: Turn
     await backUp(bench, store, tool, scene, turn)
     await writeWal(cluster, segments)
     await archiveAll(cluster)
-    const target = path.join(turn.work, 'restored')
-    mkdirSync(target, { mode: 0o700 })
-    await giveToServerUser(target)
-    await measure({
-      command: tool.restore(scene, target),
-      env: tool.environment(scene),
-      cwd: turn.work,
-      out: path.join(turn.work, 'measured'),
-      store: store.pids,
-      postmaster: undefined,
-    })
+    const { target } = await restoreCopy(store, tool, scene)
     const log = await timeRestoreCommand(tool, scene, target)
     const began = performance.now()
     const copy = await startCluster({
@@ -54,10 +44,8 @@ export async function recover(bench: Bench, store: Store, tool: Tool, turn: Turn
       const calls = callsIn(log)
       bench.results.recoveries ??= []
       bench.results.recoveries.push({ tool: tool.name, round: turn.round, seconds, cold: COLD, calls })
-      const warm = calls.slice(COLD)
-      const mean = warm.reduce((sum, one) => sum + one, 0) / warm.length
       bench.progress(
-        `round ${turn.round}: ${tool.name}, recovery: ${mean.toFixed(1)} ms a segment, ${seconds.toFixed(1)} s`,
+        `round ${turn.round}: ${tool.name}, recovery: ${mean(calls.slice(COLD)).toFixed(1)} ms a segment, ${seconds.toFixed(1)} s`,
       )
     } finally {
       await copy.destroy()

@@ -1,5 +1,5 @@
 /** The tables of what each step costs, and of how the whole grows. */
-import { median, row, separator } from './render-table.js'
+import { mean, median, row, separator } from './render-table.js'
 import type { ManyRun, Results, ScalingRun, Stage } from './results.js'
 
 /** Seconds of CPU for each GB of the cluster, by step, and each step's share. */
@@ -83,7 +83,7 @@ export function recoveryTable({ recoveries = [], tools }: Results): string {
     const own = recoveries.filter(({ tool }) => tool === name)
     if (own.length === 0) return []
     const warm = own.map(({ calls, cold }) => calls.slice(cold))
-    const means = warm.map((calls) => calls.reduce((sum, one) => sum + one, 0) / calls.length)
+    const means = warm.map(mean)
     return row([
       name,
       median(means).toFixed(1),

@@ -1,4 +1,4 @@
-/** Tables in Markdown, and the number that stands for several runs. */
+/** Tables in Markdown, and the numbers that stand for several. */
 
 /** One line. */
 export function row(cells: readonly string[]): string {
@@ -8,6 +8,11 @@ export function row(cells: readonly string[]): string {
 /** What stands below the head. */
 export function separator(columns: readonly string[]): string {
   return row(columns.map(() => '---'))
+}
+
+/** Of at least one. */
+export function mean(values: readonly number[]): number {
+  return values.reduce((sum, one) => sum + one, 0) / values.length
 }
 
 /** The middle one, or the mean of the two in the middle. */

@@ -1,7 +1,7 @@
 const MIB = 1024
 /** The page of one set of results, in Markdown. */
 import { manyTable, recoveryTable, scalingTable, stagesTable } from './render-model.js'
-import { median, row, separator } from './render-table.js'
+import { mean, median, row, separator } from './render-table.js'
 import type { Results, Run, ToolFacts } from './results.js'
 
 /** One line a tool: what the reader compares is first. */
@@ -108,7 +108,7 @@ function walTable(subject: string, lines: readonly Line[]): string {
     'CPU ms a segment of the S3 server',
   ]
   const rows = lines.map((line) => {
-    const each = (run: Run): number => (run.calls ?? []).reduce((sum, one) => sum + one, 0) / (run.calls?.length ?? 1)
+    const each = (run: Run): number => mean(run.calls ?? [0])
     const { tool, runs } = line
     const count = runs[0]?.calls?.length ?? 1
     const times = runs.map(each)

@@ -63,18 +63,8 @@ export async function copyBothWays(bench: Bench, store: Store, tool: Tool, turn:
   const scene = sceneOf(bench, store, tool, turn)
   try {
     await backUpAndKeep(bench, store, tool, scene, { turn, subject: 'backup' })
-    const target = path.join(turn.work, 'restored')
-    mkdirSync(target, { mode: 0o700 })
-    await giveToServerUser(target)
     turn.subject = 'restore'
-    const measured = await measure({
-      command: tool.restore(scene, target),
-      env: tool.environment(scene),
-      cwd: turn.work,
-      out: path.join(turn.work, 'measured'),
-      store: store.pids,
-      postmaster: undefined,
-    })
+    const { target, measured } = await restoreCopy(store, tool, scene)
     keep(bench, tool, turn, 'restore', measured, {})
     turn.subject = 'proof'
     if (!bench.results.proofs.some((proof) => proof.tool === tool.name)) {
@@ -145,6 +135,26 @@ export async function backUp(bench: Bench, store: Store, tool: Tool, scene: Scen
     store: store.pids,
     postmaster: cluster.pid,
   })
+}
+
+/** Restores the newest backup of the scene into a directory of its own. */
+export async function restoreCopy(
+  store: Store,
+  tool: Tool,
+  scene: Scene,
+): Promise<{ target: string; measured: Measured }> {
+  const target = path.join(scene.work, 'restored')
+  mkdirSync(target, { mode: 0o700 })
+  await giveToServerUser(target)
+  const measured = await measure({
+    command: tool.restore(scene, target),
+    env: tool.environment(scene),
+    cwd: scene.work,
+    out: path.join(scene.work, 'measured'),
+    store: store.pids,
+    postmaster: undefined,
+  })
+  return { target, measured }
 }
 
 /** Where a turn of a tool happens. */

@@ -1,6 +1,6 @@
 /** Where recovery may end, for people: after a fork there is more than one place (format rule 9). */
 import { colors } from './colors.js'
-import type { ListedHead } from '../commands/wal-list.js'
+import type { ListedHead } from '../commands/heads.js'
 import { formatTime } from './format.js'
 
 /** What a fork means, and a line or two for each head. */

@@ -5,7 +5,7 @@ import type { Status } from '../commands/status.js'
 import type { VerifiedBackup, VerifyAnswer } from '../commands/verify.js'
 import type { Gauge } from './prometheus.js'
 import { statusMetrics } from './status-metrics.js'
-import type { RunMetrics } from './textfile-content.js'
+import type { RunMetrics, TextfileCommand } from './textfile-content.js'
 
 type BackupRecord = Awaited<ReturnType<typeof backup>>
 
@@ -17,11 +17,7 @@ export const BACKUP_METRICS: RunMetrics<BackupRecord> = {
   successHelp: 'End of the backup that the last successful run has committed, by the clock of the server.',
   success: ({ stop }) => new Date(stop.time),
   gauges: ({ cluster, totals, files }) => {
-    const gauge = (name: string, help: string, value: number): Gauge => ({
-      name: `pgsluice_backup_${name}`,
-      help,
-      samples: [{ labels: { cluster }, value }],
-    })
+    const gauge = gaugeOfCluster('backup', cluster)
     return [
       gauge('bytes', 'Bytes of the files in that backup.', totals.bytes),
       gauge('stored_bytes', 'Bytes of that backup as stored, without WAL.', totals.storedBytes),
@@ -93,11 +89,7 @@ export const EXPIRE_METRICS: RunMetrics<ExpireResult> = {
   successHelp: 'When the last run ended that deleted all that it was to delete.',
   success: successByExitCode,
   gauges: ({ cluster, backups, folders, unreadable, walHolds, deed }) => {
-    const gauge = (name: string, help: string, value: number | undefined): Gauge => ({
-      name: `pgsluice_expire_${name}`,
-      help,
-      samples: [{ labels: { cluster }, value }],
-    })
+    const gauge = gaugeOfCluster('expire', cluster)
     const kept = backups.filter(({ action }) => action === 'keep')
     const gone = folders.filter(({ folder, when }) => folder === 'base' && when === 'now')
     return [
@@ -123,6 +115,15 @@ export const STATUS_METRICS: RunMetrics<Status> = {
   successHelp: 'When the last run ended that found no problem.',
   success: successByExitCode,
   gauges: statusMetrics,
+}
+
+/** Makes gauges of a command that have one value each, of that cluster. */
+function gaugeOfCluster(command: TextfileCommand, cluster: string) {
+  return (name: string, help: string, value: number | undefined): Gauge => ({
+    name: `pgsluice_${command}_${name}`,
+    help,
+    samples: [{ labels: { cluster }, value }],
+  })
 }
 
 function successByExitCode(_: unknown, { exitCode, ended }: { exitCode: number; ended: Date }): Date | undefined {

@@ -3,7 +3,15 @@ import type { ClusterIdentity } from '../repository/identity.js'
 import { findHeads, readTimelineTree, type TimelineHead, type TimelineTree } from '../repository/timeline-tree.js'
 import type { Storage } from '../storage/storage.js'
 import type { CommandContext } from './context.js'
-import type { ListedHead } from './wal-list.js'
+
+/** A timeline on which recovery may end. */
+export interface ListedHead {
+  timeline: number
+  description: string
+  /** Name of its last whole segment, and when that was stored. */
+  last?: string
+  lastStored?: string
+}
 
 /** The timelines of a cluster's archive; a history file that cannot be read is warned of and passed over. */
 export async function readTree(

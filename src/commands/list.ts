@@ -14,7 +14,7 @@ import { listHead, readTree } from './heads.js'
 import { backupFilter, type ListOptions } from './list-filter.js'
 import { openToRead } from './open-repository.js'
 import { outlookOf, type ListedOutlook } from './retention-outlook.js'
-import type { ListedHead } from './wal-list.js'
+import type { ListedHead } from './heads.js'
 
 /** Backups of one cluster, oldest first. */
 export interface ClusterBackups {

@@ -9,6 +9,7 @@ import {
   includedFiles,
   includedPath,
   isInclude,
+  MAX_DEPTH,
   parseAccessIncludes,
   parseConfiguration,
   type ConfigurationFiles,
@@ -110,7 +111,7 @@ async function follow(
   for (const line of access ? parseAccessIncludes(text) : parseConfiguration(text)) {
     const placed = { ...line, file: file.place }
     if (!access && !isInclude(line)) found.push(placed)
-    else if (depth < 10) {
+    else if (depth < MAX_DEPTH) {
       checkInclude(plan, placed, warn)
       for (const path of await includedFiles(file.place, line, plannedFiles(plan))) {
         const next = plan.files.find(({ place }) => place === path)

@@ -20,7 +20,7 @@ import { findRecoverable, type Recoverable } from './recoverable.js'
 import { clusterOf, offlineCluster } from './status-cluster.js'
 import { archiverProblems, describeServer, missesClaim, readServerState, wasClaimed } from './status-server.js'
 import type { ServerState, StatusProblem, StatusServer } from './status-server.js'
-import type { ListedHead } from './wal-list.js'
+import type { ListedHead } from './heads.js'
 
 /** What to ask, and which answers are too bad. */
 export interface StatusOptions {

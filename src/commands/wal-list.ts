@@ -19,6 +19,7 @@ import { readTimelineWal, type TimelineWal, type WalRange } from '../repository/
 import { findPathGap, type PathGap, type PathStep } from '../repository/wal-path.js'
 import type { Storage } from '../storage/storage.js'
 import type { CommandContext } from './context.js'
+import { listHead, type ListedHead } from './heads.js'
 import { openToRead } from './open-repository.js'
 
 /** The WAL of one cluster. */
@@ -81,15 +82,6 @@ export interface BackupWal {
   missing?: PathGap
   /** First hole on the way from the backup's end to a head: recovery stops there. */
   gaps: (PathGap & { head: number })[]
-}
-
-/** A timeline on which recovery may end. */
-export interface ListedHead {
-  timeline: number
-  description: string
-  /** Name of its last whole segment, and when that was stored. */
-  last?: string
-  lastStored?: string
 }
 
 const PARALLEL_LISTINGS = 4
@@ -237,8 +229,4 @@ function listRange(range: WalRange, walSegmentSize: number): ListedRange {
     ...{ first, last, beginLsn: formatLsn(firstNumber * size), endLsn: formatLsn((lastNumber + 1n) * size) },
     ...{ segments, storedBytes, firstStored: firstStored.toISOString(), lastStored: lastStored.toISOString() },
   }
-}
-
-function listHead({ timeline, description, last }: TimelineHead): ListedHead {
-  return { timeline, description, ...(last && { last: last.name, lastStored: last.lastModified.toISOString() }) }
 }

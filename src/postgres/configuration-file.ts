@@ -5,7 +5,7 @@
 import { dirname, isAbsolute, join } from 'node:path'
 
 /** As deep as the server follows includes (CONF_FILE_MAX_DEPTH). */
-const MAX_DEPTH = 10
+export const MAX_DEPTH = 10
 const INCLUDES = ['include', 'include_if_exists', 'include_dir']
 
 /** How files are got at; neither rejects for what is not there. */

@@ -1,5 +1,6 @@
 /** Reads an object whole, and hashes the stored bytes as they pass: who uses them compares the hash at the end (format rule 3). */
 import type { Hash } from 'node:crypto'
+import { ToolError } from '../errors.js'
 import type { Storage } from '../storage/storage.js'
 
 /** The stored bytes, each of which `hash` has taken when the iteration ends. The connection ends with the iteration, however that ends. */
@@ -18,4 +19,10 @@ export async function* hashedObject(
   } finally {
     body.destroy()
   }
+}
+
+/** Throws ToolError `damaged` where the hash of all bytes is not the expected one. */
+export function checkHash(key: string, expected: string | undefined, hash: Hash): void {
+  if (hash.digest('hex') !== expected)
+    throw new ToolError('damaged', `"${key}" is damaged: its SHA-256 is not the recorded one`)
 }

@@ -6,7 +6,7 @@ import { compressStream } from '../streams/zstd-stream.js'
 import { decompress } from '../streams/zstd-decompress.js'
 import type { CreatedObject } from './create-object.js'
 import { createFromStream } from './create-stream.js'
-import { hashedObject } from './hashed-object.js'
+import { checkHash, hashedObject } from './hashed-object.js'
 
 const LEVEL = 3
 const CHUNK_BYTES = 64 * 1024
@@ -59,8 +59,7 @@ export async function* readJsonLines(
     rest = text.subarray(start)
   }
   if (rest.length > 0) throw new ToolError('damaged', `"${key}" is damaged: it ends inside a line`)
-  if (hash.digest('hex') !== sha256)
-    throw new ToolError('damaged', `"${key}" is damaged: its SHA-256 is not the recorded one`)
+  checkHash(key, sha256, hash)
 }
 
 function parseLine(line: string, key: string): Record<string, unknown> {

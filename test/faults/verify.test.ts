@@ -22,6 +22,7 @@ import { createJobRunner } from '#src/workers/run-job.js'
 import { decompress } from 'zstd-napi'
 import { whyNoCommandLine } from '../support/command-line.js'
 import { FileRepository } from '../support/file-repository.js'
+import { awaitPromotion } from '../support/pgsluice.js'
 import { query, type Cluster } from '../support/postgres.js'
 import { assertValid } from '../support/schemas.js'
 import { giveToServerUser } from '../support/server-user.js'
@@ -89,10 +90,7 @@ describe('verify', { skip }, () => {
     await giveToServerUser(signal)
     await server.start({ settings: { restore_command: 'false' } })
     // a hot standby lets in whoever comes before the end of recovery
-    await waitUntil('the end of recovery', async () => {
-      const [row] = await query<{ done: boolean }>(server, 'select not pg_is_in_recovery() as done')
-      return row?.done
-    })
+    await awaitPromotion(server)
     for (const table of ['later', 'latest']) {
       await query(server, `create table ${table} as select 1 as i`)
       const sql = 'select pg_walfile_name(pg_switch_wal()) as segment'

@@ -250,7 +250,7 @@ export async function startRestored(
 }
 
 /** Waits until a server is out of recovery; rejects with its log when it ends instead. */
-async function awaitPromotion(cluster: Cluster): Promise<void> {
+export async function awaitPromotion(cluster: Cluster): Promise<void> {
   await waitUntil('the end of recovery', async () => {
     if (cluster.pid === undefined) throw new Error(`the server ended in recovery:\n${cluster.logTail()}`)
     return (await query<{ over: boolean }>(cluster, 'select not pg_is_in_recovery() as over'))[0]!.over

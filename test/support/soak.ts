@@ -77,7 +77,7 @@ export async function soak({ major, seconds, seed }: SoakOptions): Promise<SoakR
   const last = workplace.at('last')
   await succeed(['restore', '--target-dir', last], repository)
   await using restored = await startCluster({ major, directory: last, env: repository.env })
-  await waitUntil('the end of recovery', () => /archive recovery complete/.test(restored.logText()), patienceMs)
+  await waitUntil('the end of recovery', () => isRecovered(restored), patienceMs)
   await waitUntil('connections', () => isUp(restored))
   await verifyLedger(restored, acknowledged)
   return { kills, files, commits: acknowledged.length }
