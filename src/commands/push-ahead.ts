@@ -38,8 +38,6 @@ export class PushAhead {
   readonly #began = performance.now()
   #asked: { name: string; facts: FileFacts | undefined } | undefined
   #isOver = false
-  /** Whether only one file may be in work at a time. */
-  #isNarrow = false
 
   constructor(options: AheadOptions, context: CommandContext) {
     this.#options = options
@@ -60,22 +58,20 @@ export class PushAhead {
   }
 
   /**
-   * Stores and notes file after file once `asked` is stored: in slot 0, which had it, and in the others as long as files
-   * compress well; what does not takes twice its size in memory. Resolves when none is in work any more, and never rejects.
+   * Stores and notes file after file once `asked` is stored, in slot 0, which had it, and in the others. Resolves when none
+   * is in work any more, and never rejects.
    */
   async run(
     asked: Promise<PushResult>,
     push: (file: WalFile, path: string, slot: number) => Promise<PushResult>,
   ): Promise<void> {
     const waiting = (await this.#guarded('look for files that are ready', () => this.#waiting())) ?? []
-    const stored = await asked.catch(() => undefined)
-    if (stored) this.#look(stored)
-    else this.#isOver = true
+    await asked.catch(() => (this.#isOver = true))
     const work = async (slot: number): Promise<void> => {
-      for (let next = this.#next(waiting, slot); next; next = this.#next(waiting, slot)) {
+      for (let next = this.#next(waiting); next; next = this.#next(waiting)) {
         const { file, facts } = next
         const isStored = await this.#guarded(`store "${file.name}" ahead`, async () => {
-          this.#look(await push(file, join(this.#options.pgWal, file.name), slot))
+          await push(file, join(this.#options.pgWal, file.name), slot)
           await this.#notes.write(file.name, facts)
           return true
         })
@@ -85,13 +81,8 @@ export class PushAhead {
     await Promise.all(Array.from({ length: this.#options.parallel }, (_, slot) => work(slot)))
   }
 
-  #look({ size, storedBytes }: PushResult): void {
-    if (storedBytes > size / 2) this.#isNarrow = true
-  }
-
-  #next(waiting: { file: WalFile; facts: FileFacts }[], slot: number): { file: WalFile; facts: FileFacts } | undefined {
+  #next(waiting: { file: WalFile; facts: FileFacts }[]): { file: WalFile; facts: FileFacts } | undefined {
     const { signal } = this.#context
-    if (slot > 0 && this.#isNarrow) return undefined
     if (this.#isOver || signal.aborted || performance.now() - this.#began > LONGEST_MS) return undefined
     return waiting.shift()
   }

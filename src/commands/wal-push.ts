@@ -9,23 +9,16 @@ import { reasonOf, ToolError } from '../errors.js'
 import { segmentProblem } from '../postgres/wal-page-header.js'
 import { parseWalFileName, type WalFile } from '../postgres/wal-segment.js'
 import { claimIdentity } from '../repository/identity.js'
-import { readWalFile, walCompressor, type WalFileFacts } from '../repository/wal-object.js'
+import { readWalFile, WalCompressor, type WalFileFacts } from '../repository/wal-object.js'
+import { PushMemory } from '../repository/push-memory.js'
 import { pushWalFile, type PushResult } from '../repository/wal-push.js'
 import type { CommandContext } from './context.js'
 import { localCluster, localDirectory, type LocalCluster } from './local-cluster.js'
 import { openToWrite } from './open-repository.js'
 import { PushAhead } from './push-ahead.js'
 
-/** In work at a time: one is compressed while others are read, hashed and sent. */
+/** In work at a time: one is compressed while another is sent. */
 const PARALLEL = 2
-/** Above it, one at a time: what is in work is in memory in part. */
-const LARGE_SEGMENT = 64 * 1024 * 1024
-
-/** What one file after the other is stored with. */
-interface Slot {
-  compressor: ReturnType<typeof walCompressor>
-  room: Buffer | undefined
-}
 
 /**
  * Archives the WAL file at `path` (`%p`: relative to PGDATA, which is the working directory; A7). With `place`, as the
@@ -45,31 +38,27 @@ export async function walPush(
   }
   const parent = dirname(dirname(resolve(path)))
   const facts = await localCluster((await localDirectory([parent, process.cwd()])) ?? settings.pgdata ?? parent)
-  const parallel = facts.walSegmentSize > LARGE_SEGMENT ? 1 : PARALLEL
   const ahead =
     place !== undefined && settings.pushAhead > 0
-      ? new PushAhead({ place, pgWal: dirname(path), most: settings.pushAhead, parallel }, context)
+      ? new PushAhead({ place, pgWal: dirname(path), most: settings.pushAhead, parallel: PARALLEL }, context)
       : undefined
   await ahead?.begin(file.name)
   const asked = await readAndCheck(file, path, facts)
   const { storage, options } = await openToWrite(settings, undefined, context.signal)
   try {
     const { name: cluster } = await claimIdentity(storage, facts, context.signal)
-    const store = (wanted: WalFile, from: string, read: WalFileFacts, slot: Slot): Promise<PushResult> =>
-      pushWalFile(storage, cluster, wanted, from, read, {
-        compressor: slot.compressor,
-        abilities: options.abilities,
-        signal: context.signal,
-      })
-    const first: Slot = { compressor: walCompressor(settings.compressionLevel), room: asked.contents }
-    const slots = [first]
-    const storing = store(file, path, asked, first)
-    const others = ahead?.run(storing, async (next, from, number) => {
-      const slot = (slots[number] ??= { compressor: walCompressor(settings.compressionLevel), room: undefined })
-      const read = await readAndCheck(next, from, facts, slot.room)
-      slot.room ??= read.contents
-      return store(next, from, read, slot)
-    })
+    const { abilities } = options
+    const { signal } = context
+    const memory = new PushMemory()
+    const compressors: WalCompressor[] = []
+    const store = (wanted: WalFile, from: string, read: WalFileFacts, slot: number): Promise<PushResult> => {
+      const compressor = (compressors[slot] ??= new WalCompressor(settings.compressionLevel))
+      return pushWalFile(storage, cluster, wanted, from, read, { compressor, memory, abilities, signal })
+    }
+    const storing = store(file, path, asked, 0)
+    const others = ahead?.run(storing, async (next, from, slot) =>
+      store(next, from, await readAndCheck(next, from, facts), slot),
+    )
     try {
       const result = await storing
       await ahead?.noteAsked()
@@ -85,10 +74,10 @@ export async function walPush(
   }
 }
 
-async function readAndCheck(file: WalFile, path: string, facts: LocalCluster, room?: Buffer): Promise<WalFileFacts> {
+async function readAndCheck(file: WalFile, path: string, facts: LocalCluster): Promise<WalFileFacts> {
   let read: WalFileFacts
   try {
-    read = await readWalFile(path, room)
+    read = await readWalFile(path)
   } catch (cause) {
     throw new ToolError('file-system', `could not read "${path}": ${reasonOf(cause)}`, { cause })
   }

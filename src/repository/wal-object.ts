@@ -3,7 +3,7 @@
  * a copy between stores nor a swap goes unnoticed, and plain `zstd -d` reads it (format rule 3).
  */
 import { createHash } from 'node:crypto'
-import { closeSync, openSync, readSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { ToolError } from '../errors.js'
 import type { PartSource } from '../storage/storage.js'
@@ -21,7 +21,10 @@ export interface WalObjectHead {
 const HEAD_MAGIC = 0x184d2a50
 /** The head is well below this; a ranged read of that many bytes always holds it whole. */
 export const HEAD_BYTES = 512
-const FRAME_BYTES = 4 * 1024 * 1024
+/** Of the file in one frame: segments of the usual size are one. */
+const FRAME_BYTES = 64 * 1024 * 1024
+/** Read, hashed and compressed at a time, while it is in the cache. */
+const PIECE_BYTES = 1024 * 1024
 
 /** Upper bound of the object of a WAL file of `size` bytes. */
 export function walObjectBound(size: number): number {
@@ -46,36 +49,21 @@ export function parseWalObjectHead(bytes: Buffer, key: string): WalObjectHead | 
   throw new ToolError('damaged', `"${key}" is damaged: the head of the WAL object cannot be read`)
 }
 
-/** Files up to this size are read once, into memory: what is hashed is what is compressed. */
-const WHOLE_BYTES = 64 * 1024 * 1024
-/** Bytes of {@link WalFileFacts.first}. */
-const FIRST_BYTES = 64
-/** Hashed between two looks at the thread that compresses. */
-const HASHED_BYTES = 1024 * 1024
-
-/** A local WAL file that was read to be stored. */
+/** A local WAL file that is to be stored. */
 export interface WalFileFacts {
   size: number
   /** Its first bytes, at most 64. */
   first: Buffer
-  /** All of it, where it is not too large for that. */
-  contents?: Buffer
 }
 
-/** Reads a local file. `room` is used for its contents where they fit, so that file after file takes the same memory. */
-export async function readWalFile(path: string, room?: Buffer): Promise<WalFileFacts> {
+/** Size and beginning of a local file. */
+export async function readWalFile(path: string): Promise<WalFileFacts> {
   const file = await open(path)
   try {
     const { size } = await file.stat()
-    const isWhole = size <= WHOLE_BYTES
-    const length = isWhole ? size : FIRST_BYTES
-    const buffer = room && room.length >= length ? room : Buffer.allocUnsafeSlow(length)
-    let filled = 0
-    for (let read = -1; read !== 0 && filled < length; filled += read)
-      read = (await file.read(buffer, filled, length - filled, filled)).bytesRead
-    if (isWhole && (filled < size || (await file.stat()).size !== size)) throw new Error('it changed while it was read')
-    const contents = buffer.subarray(0, filled)
-    return { size, first: contents.subarray(0, FIRST_BYTES), ...(isWhole && { contents }) }
+    const first = Buffer.alloc(Math.min(size, 64))
+    const { bytesRead } = await file.read(first, 0, first.length, 0)
+    return { size, first: first.subarray(0, bytesRead) }
   } finally {
     await file.close()
   }
@@ -84,7 +72,7 @@ export async function readWalFile(path: string, room?: Buffer): Promise<WalFileF
 /** SHA-256 and size of a local file of any size. */
 export function hashFile(path: string): { size: number; sha256: string } {
   const hash = createHash('sha256')
-  const piece = Buffer.allocUnsafe(1024 * 1024)
+  const piece = Buffer.allocUnsafe(PIECE_BYTES)
   const descriptor = openSync(path, 'r')
   let size = 0
   try {
@@ -100,117 +88,60 @@ export function hashFile(path: string): { size: number; sha256: string } {
   return { size, sha256: hash.digest('hex') }
 }
 
-/** The body of a WAL object, compressed from the file as the storage asks for it, and what its head says. */
-export interface WalObjectBody extends PartSource {
-  /** Computed now where the storage has not asked for the body before. */
-  head: () => WalObjectHead
-  close: () => void
-}
+/** What compresses one WAL file after the other, and the memory that pieces of them are read into. */
+export class WalCompressor {
+  readonly frame: FrameCompressor
+  readonly piece = Buffer.allocUnsafeSlow(PIECE_BYTES)
 
-/** What compresses one WAL file after the other. */
-export function walCompressor(level: number): FrameCompressor {
-  return new FrameCompressor({ level, threads: true })
-}
-
-/** The body for a file that was read. One that is not in memory is read twice more, and must not change meanwhile. */
-export function walObjectBody(
-  name: string,
-  path: string,
-  { size, contents }: WalFileFacts,
-  compressor: FrameCompressor,
-): WalObjectBody {
-  return contents ? new WholeFileBody(name, contents, compressor) : new LargeFileBody(name, path, size, compressor)
-}
-
-function headFrame(head: WalObjectHead): Buffer {
-  return skippableFrame(Buffer.from(JSON.stringify(head)), HEAD_MAGIC)
-}
-
-/** One frame. While zstd compresses in its threads, this one hashes. */
-class WholeFileBody implements WalObjectBody {
-  readonly #name: string
-  readonly #contents: Buffer
-  readonly #compressor: FrameCompressor
-  readonly #hash = createHash('sha256')
-  #hashed = 0
-  #head: WalObjectHead | undefined
-  #begun = false
-
-  constructor(name: string, contents: Buffer, compressor: FrameCompressor) {
-    this.#name = name
-    this.#contents = contents
-    this.#compressor = compressor
-  }
-
-  // eslint-disable-next-line @typescript-eslint/require-await -- an error must reject, not throw
-  async fill(buffer: Uint8Array): Promise<number> {
-    let written = 0
-    if (!this.#begun) {
-      this.#begun = true
-      const size = this.#contents.length
-      // as long as the head will be, whatever the hash
-      written = headFrame({ name: this.#name, size, sha256: '0'.repeat(64) }).length
-      if (size > 0) this.#compressor.begin(this.#contents)
-      while (this.#hashed < size) {
-        written += this.#compressor.advance(buffer.subarray(written))
-        this.#hashNext()
-      }
-      buffer.set(headFrame(this.head()))
-    }
-    return written + (this.#contents.length > 0 ? this.#compressor.drain(buffer.subarray(written)) : 0)
-  }
-
-  head(): WalObjectHead {
-    while (this.#hashed < this.#contents.length) this.#hashNext()
-    const { length: size } = this.#contents
-    return (this.#head ??= { name: this.#name, size, sha256: this.#hash.digest('hex') })
-  }
-
-  close(): void {
-    // nothing is held but memory
-  }
-
-  #hashNext(): void {
-    const next = this.#contents.subarray(this.#hashed, this.#hashed + HASHED_BYTES)
-    this.#hash.update(next)
-    this.#hashed += next.length
+  constructor(level: number) {
+    this.frame = new FrameCompressor({ level, threads: true })
   }
 }
 
-/** Frame after frame, from a file that is hashed first, and compared with that hash as it is read again. */
-class LargeFileBody implements WalObjectBody {
+/**
+ * The body of a WAL object, read, hashed and compressed piece by piece as the storage asks for it.
+ *
+ * The head comes first and tells the hash of all. Where the first buffer holds the whole object the head is written last,
+ * into the room that was left for it: the file is read once. Otherwise it is hashed before, and must be the same still
+ * when it is read to be stored.
+ */
+export class WalObjectBody implements PartSource {
   readonly #name: string
   readonly #path: string
-  readonly #size: number
-  readonly #compressor: FrameCompressor
+  readonly #facts: WalFileFacts
+  readonly #compressor: WalCompressor
   readonly #descriptor: number
-  readonly #frame = Buffer.allocUnsafe(FRAME_BYTES)
   readonly #hash = createHash('sha256')
   #head: WalObjectHead | undefined
-  #pending: Uint8Array | undefined
   #position = 0
+  #begun = false
 
-  constructor(name: string, path: string, size: number, compressor: FrameCompressor) {
+  /** Opens the file; {@link close} frees it. */
+  constructor(name: string, path: string, facts: WalFileFacts, compressor: WalCompressor) {
     this.#name = name
     this.#path = path
-    this.#size = size
+    this.#facts = facts
     this.#compressor = compressor
     this.#descriptor = openSync(path, 'r')
   }
 
   // eslint-disable-next-line @typescript-eslint/require-await -- an error must reject, not throw
   async fill(buffer: Uint8Array): Promise<number> {
-    this.#pending ??= headFrame(this.head())
-    let written = this.#pending.length
-    buffer.set(this.#pending)
-    this.#pending = new Uint8Array(0)
-    while (written < buffer.length) {
-      if (this.#position > 0 && this.#compressor.open) written += this.#compressor.drain(buffer.subarray(written))
-      else if (!this.#beginFrame()) break
+    if (this.#begun) return this.#fillContents(buffer)
+    this.#begun = true
+    if (buffer.length < walObjectBound(this.#facts.size)) {
+      const head = headFrame(this.head())
+      buffer.set(head)
+      return head.length + this.#fillContents(buffer.subarray(head.length))
     }
-    return written
+    // as long as the head will be, whatever the hash
+    const { length } = headFrame({ name: this.#name, size: this.#facts.size, sha256: '0'.repeat(64) })
+    const filled = length + this.#fillContents(buffer.subarray(length))
+    buffer.set(headFrame(this.head()))
+    return filled
   }
 
+  /** What the head says; read from the file where the storage has not asked for the body. */
   head(): WalObjectHead {
     return (this.#head ??= { name: this.#name, ...hashFile(this.#path) })
   }
@@ -219,17 +150,68 @@ class LargeFileBody implements WalObjectBody {
     closeSync(this.#descriptor)
   }
 
-  #beginFrame(): boolean {
-    const read = readSync(this.#descriptor, this.#frame, 0, FRAME_BYTES, this.#position)
-    if (read > 0) {
-      this.#position += read
-      this.#hash.update(this.#frame.subarray(0, read))
-      this.#compressor.begin(this.#frame.subarray(0, read))
-      return true
+  #fillContents(room: Uint8Array): number {
+    const { frame } = this.#compressor
+    const { size } = this.#facts
+    let written = 0
+    while (written < room.length) {
+      const rest = room.subarray(written)
+      // at the beginning it may be open: left so by a file that failed
+      if (this.#position === 0 || !frame.open) {
+        if (this.#position === size) {
+          this.#end()
+          break
+        }
+        const left = Math.min(FRAME_BYTES, size - this.#position)
+        const piece = this.#read()
+        frame.begin(piece, left)
+        written += this.#advance(piece, rest)
+      } else if (frame.hungry) {
+        const piece = this.#read()
+        frame.append(piece)
+        written += this.#advance(piece, rest)
+      } else {
+        written += frame.complete ? frame.drain(rest) : frame.advance(rest)
+      }
     }
-    const { size, sha256 } = this.head()
-    if (size !== this.#size || this.#position !== size || this.#hash.copy().digest('hex') !== sha256)
-      throw new ToolError('file-system', `"${this.#name}" changed while it was read`)
-    return false
+    return written
   }
+
+  /** The next piece of the file. */
+  #read(): Buffer {
+    const { size, first } = this.#facts
+    const position = this.#position
+    const piece = this.#compressor.piece.subarray(0, Math.min(PIECE_BYTES, size - position))
+    let filled = 0
+    for (let read = -1; read !== 0 && filled < piece.length; filled += read)
+      read = readSync(this.#descriptor, piece, filled, piece.length - filled, position + filled)
+    if (filled < piece.length || (position === 0 && !piece.subarray(0, first.length).equals(first)))
+      throw this.#changed()
+    this.#position += filled
+    return piece
+  }
+
+  /** While the threads of zstd work on a piece, this one hashes it. */
+  #advance(piece: Buffer, room: Uint8Array): number {
+    const written = this.#compressor.frame.advance(room)
+    this.#hash.update(piece)
+    return written
+  }
+
+  /** What was stored is the file that was looked at, and all of it. */
+  #end(): void {
+    const { size } = this.#facts
+    const sha256 = this.#hash.digest('hex')
+    this.#head ??= { name: this.#name, size, sha256 }
+    if (fstatSync(this.#descriptor).size !== size || this.#head.size !== size || this.#head.sha256 !== sha256)
+      throw this.#changed()
+  }
+
+  #changed(): ToolError {
+    return new ToolError('file-system', `"${this.#name}" changed while it was read`)
+  }
+}
+
+function headFrame(head: WalObjectHead): Buffer {
+  return skippableFrame(Buffer.from(JSON.stringify(head)), HEAD_MAGIC)
 }

@@ -11,10 +11,16 @@ import { ExistsError, ToolError } from '../errors.js'
 import type { WalFile } from '../postgres/wal-segment.js'
 import type { Storage } from '../storage/storage.js'
 import type { StoreAbilities } from '../storage/storage-options.js'
-import type { FrameCompressor } from '../streams/zstd-compress.js'
 import { walKey } from './layout.js'
+import type { PushMemory } from './push-memory.js'
 import { openWalObject, readWalObjectHead } from './wal-object-read.js'
-import { walObjectBody, walObjectBound, type WalFileFacts, type WalObjectHead } from './wal-object.js'
+import {
+  WalObjectBody,
+  walObjectBound,
+  type WalCompressor,
+  type WalFileFacts,
+  type WalObjectHead,
+} from './wal-object.js'
 
 /** How long another push that looked before ours was there may take to be seen, where the store does not decide (A3). */
 const RACE_PAUSE_MS = 250
@@ -30,12 +36,14 @@ export interface PushResult {
 /** How to store a WAL file. */
 export interface PushOptions {
   /** Used by one push at a time. */
-  compressor: FrameCompressor
+  compressor: WalCompressor
+  /** Shared by the pushes that are in work at the same time. */
+  memory: PushMemory
   abilities?: StoreAbilities | undefined
   signal?: AbortSignal | undefined
 }
 
-/** Stores the file at `path`, which was read. Rejects with ToolError `conflict` and stores nothing over another. */
+/** Stores the file at `path`, which was looked at. Rejects with ToolError `conflict` and stores nothing over another. */
 export async function pushWalFile(
   storage: Storage,
   cluster: string,
@@ -45,10 +53,20 @@ export async function pushWalFile(
   options: PushOptions,
 ): Promise<PushResult> {
   const key = walKey(cluster, file)
-  const source = walObjectBody(file.name, path, read, options.compressor)
+  const source = new WalObjectBody(file.name, path, read, options.compressor)
+  const { memory } = options
   const { size } = read
   try {
-    const stored = await storage.put(key, source, {
+    // before the storage takes a buffer: two that were filled once are two in memory
+    await memory.turn(source)
+    const body = {
+      fill: async (buffer: Uint8Array): Promise<number> => {
+        const filled = await source.fill(buffer)
+        memory.filled(source, filled)
+        return filled
+      },
+    }
+    const stored = await storage.put(key, body, {
       ifAbsent: true,
       maxSize: walObjectBound(size),
       signal: options.signal,
@@ -64,6 +82,7 @@ export async function pushWalFile(
     await compareStored(storage, key, source.head(), options.signal)
     return { key, outcome: 'already-there', size, storedBytes: 0 }
   } finally {
+    memory.release(source)
     source.close()
   }
 }

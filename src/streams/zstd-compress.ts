@@ -52,6 +52,9 @@ export class FrameCompressor {
   readonly #end: number
   #source: Uint8Array = new Uint8Array(0)
   #consumed = 0
+  /** Of the open frame: its bytes, those of them that are still to be given, and what they have become so far. */
+  #size = 0
+  #announced = 0
   #produced = 0
   #open = false
 
@@ -75,15 +78,36 @@ export class FrameCompressor {
     return this.#open
   }
 
-  /** Begins a frame that holds exactly `source`, which must stay as it is until the frame is drained. */
-  begin(source: Uint8Array): void {
+  /** Whether the open frame goes on with {@link append}: what it was given is taken, and more of it was announced. */
+  get hungry(): boolean {
+    return this.#open && this.#announced > 0 && this.#consumed === this.#source.length
+  }
+
+  /** Whether all of the open frame was given, which leaves {@link drain} to end it. */
+  get complete(): boolean {
+    return this.#announced === 0
+  }
+
+  /**
+   * Begins a frame of `size` bytes: of `source`, which must stay as it is until it is taken, and of what is appended where
+   * `size` is more.
+   */
+  begin(source: Uint8Array, size: number = source.length): void {
     // a frame that was given up would go on in this one
     if (this.#open) this.#context.reset(zstd().ResetDirective.sessionOnly)
-    this.#context.setPledgedSrcSize(source.length)
-    this.#source = source
-    this.#consumed = 0
+    this.#context.setPledgedSrcSize(size)
+    this.#size = size
+    this.#announced = size
     this.#produced = 0
     this.#open = true
+    this.append(source)
+  }
+
+  /** The next bytes of a frame that is hungry, which must stay as they are until they are taken. */
+  append(source: Uint8Array): void {
+    this.#source = source
+    this.#consumed = 0
+    this.#announced -= source.length
   }
 
   /**
@@ -93,7 +117,7 @@ export class FrameCompressor {
   advance(room: Uint8Array): number {
     // A byte is left for the end: after all of the content the last block would be empty, and with such a one no reader of
     // zstd's compares the size in the frame's header.
-    const rest = this.#source.subarray(this.#consumed, -1)
+    const rest = this.#source.subarray(this.#consumed, this.complete ? -1 : undefined)
     if (rest.length === 0 || room.length === 0) return 0
     const [, produced, consumed] = this.#context.compressStream2(room, rest, this.#continue)
     this.#produced += produced
@@ -101,7 +125,7 @@ export class FrameCompressor {
     return produced
   }
 
-  /** Writes as much of the open frame as `room` takes; returns the bytes written. */
+  /** Writes as much of the open frame, which is complete, as `room` takes; returns the bytes written. */
   drain(room: Uint8Array): number {
     let written = 0
     while (this.#open && written < room.length) {
@@ -111,7 +135,7 @@ export class FrameCompressor {
       this.#produced += produced
       this.#consumed += consumed
       if (left === 0) {
-        this.frames.push({ compressedSize: this.#produced, size: this.#source.length })
+        this.frames.push({ compressedSize: this.#produced, size: this.#size })
         this.#open = false
       }
     }

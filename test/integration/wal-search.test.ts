@@ -13,7 +13,8 @@ import { parseWalFileName, segmentName, segmentNumberAt } from '#src/postgres/wa
 import type { TransactionEvent } from '#src/postgres/wal-transactions.js'
 import { claimIdentity, type ClusterIdentity } from '#src/repository/identity.js'
 import { walKey } from '#src/repository/layout.js'
-import { readWalFile, walCompressor } from '#src/repository/wal-object.js'
+import { PushMemory } from '#src/repository/push-memory.js'
+import { readWalFile, WalCompressor } from '#src/repository/wal-object.js'
 import { pushWalFile } from '#src/repository/wal-push.js'
 import { findLastTransaction, scanTransactions } from '#src/repository/wal-search.js'
 import { openStorage } from '#src/storage/open-storage.js'
@@ -143,7 +144,8 @@ async function archive(cluster: Cluster, storage: Storage, identity: ClusterIden
   for (const name of names.sort()) {
     const read = await readWalFile(path.join(wal, name))
     const file = parseWalFileName(name)!
-    await pushWalFile(storage, identity.name, file, path.join(wal, name), read, { compressor: walCompressor(1) })
+    const options = { compressor: new WalCompressor(1), memory: new PushMemory() }
+    await pushWalFile(storage, identity.name, file, path.join(wal, name), read, options)
   }
   return names
 }

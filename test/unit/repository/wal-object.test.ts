@@ -3,15 +3,14 @@ import {
   HEAD_BYTES,
   parseWalObjectHead,
   readWalFile,
-  walCompressor,
-  walObjectBody,
+  WalCompressor,
+  WalObjectBody,
   walObjectBound,
-  type WalFileFacts,
 } from '#src/repository/wal-object.js'
 import { decompress } from '#src/streams/zstd-decompress.js'
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
-import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { Readable } from 'node:stream'
@@ -22,11 +21,14 @@ const home = mkdtempSync(path.join(tmpdir(), 'pgsluice-wal-'))
 const file = path.join(home, NAME)
 after(() => rmSync(home, { recursive: true }))
 
-/** The object, taken in pieces of that size; with `large` as of a file that is too large for memory. */
-async function pack(room: number, { large = false, meanwhile }: PackOptions = {}): Promise<Buffer> {
-  const read = await readWalFile(file)
-  const facts: WalFileFacts = large ? { size: read.size, first: read.first } : read
-  const source = walObjectBody(NAME, file, facts, walCompressor(1))
+/** Large enough for the whole object of each file here. */
+const WHOLE = 32 * 1024 * 1024
+
+/** The object, taken in pieces of that size. */
+async function pack(room: number, { before, meanwhile }: PackOptions = {}): Promise<Buffer> {
+  const facts = await readWalFile(file)
+  before?.()
+  const source = new WalObjectBody(NAME, file, facts, new WalCompressor(1))
   const pieces: Buffer[] = []
   try {
     for (;;) {
@@ -42,7 +44,8 @@ async function pack(room: number, { large = false, meanwhile }: PackOptions = {}
 }
 
 interface PackOptions {
-  large?: boolean
+  /** Done when the file was looked at, and when a piece was taken. */
+  before?: () => void
   meanwhile?: () => void
 }
 
@@ -51,6 +54,7 @@ for (const [what, content] of [
   ['a history file', Buffer.from('1\t0/3000000\tno recovery target specified\n')],
   ['a segment of noise', randomBytes(9 * 1024 * 1024)],
   ['a segment of zeros', Buffer.alloc(16 * 1024 * 1024)],
+  ['a segment of more than one frame', Buffer.alloc(65 * 1024 * 1024 + 1)],
 ] as const) {
   test(`the object of ${what} begins with its head, which zstd passes over, and holds its content`, async () => {
     writeFileSync(file, content)
@@ -58,9 +62,8 @@ for (const [what, content] of [
     const { size, first } = await readWalFile(file)
     assert.equal(size, content.length)
     assert.ok(first.equals(content.subarray(0, 64)))
-    const rooms = [600, 65536, 32 * 1024 * 1024].flatMap((room) => [{ room }, { room, large: true }])
-    for (const { room, ...options } of rooms) {
-      const object = await pack(room, options)
+    for (const room of [600, 65536, WHOLE]) {
+      const object = await pack(room)
       assert.ok(object.length <= walObjectBound(content.length))
       assert.deepEqual(parseWalObjectHead(object.subarray(0, HEAD_BYTES), 'key'), {
         name: NAME,
@@ -76,44 +79,45 @@ for (const [what, content] of [
   })
 }
 
-test('a large file that changes while it is packed fails the push (A13)', async () => {
-  writeFileSync(file, randomBytes(9 * 1024 * 1024))
-  await assert.rejects(
-    pack(65536, { large: true, meanwhile: () => appendFileSync(file, 'x') }),
-    /"000000010000000000000001" changed while it was read/,
-  )
-})
+const CONTENT = randomBytes(9 * 1024 * 1024)
+for (const [what, change] of [
+  ['longer', () => appendFileSync(file, 'x')],
+  ['shorter', () => truncateSync(file, CONTENT.length - 1)],
+  ['another', () => writeFileSync(file, randomBytes(CONTENT.length))],
+] as const) {
+  test(`a file that is ${what} than the one that was looked at is not stored (A13)`, async () => {
+    writeFileSync(file, CONTENT)
+    await assert.rejects(pack(WHOLE, { before: change }), /"000000010000000000000001" changed while it was read/)
+  })
 
-test('a file in memory is stored as it was read, whatever becomes of it (A13)', async () => {
-  const content = randomBytes(9 * 1024 * 1024)
-  writeFileSync(file, content)
-  const object = await pack(65536, { meanwhile: () => writeFileSync(file, 'other') })
-  const { sha256 } = parseWalObjectHead(object, 'key')!
-  assert.equal(sha256, createHash('sha256').update(content).digest('hex'))
-})
+  test(`a file that is ${what} than the one that was hashed is not stored (A13)`, async () => {
+    writeFileSync(file, CONTENT)
+    const changed = /"000000010000000000000001" changed while it was read/
+    await assert.rejects(pack(65536, { meanwhile: change }), changed)
+  })
+}
 
 test('a compressor that was left in the middle of a file begins the next one afresh', async () => {
-  const compressor = walCompressor(1)
+  const compressor = new WalCompressor(1)
   writeFileSync(file, randomBytes(3 * 1024 * 1024))
-  await walObjectBody(NAME, file, await readWalFile(file), compressor).fill(Buffer.alloc(1024 * 1024))
+  await withBody(compressor, (body) => body.fill(Buffer.alloc(1024 * 1024)))
   writeFileSync(file, 'next')
   const object = Buffer.alloc(4096)
-  const filled = await walObjectBody(NAME, file, await readWalFile(file), compressor).fill(object)
+  const filled = await withBody(compressor, (body) => body.fill(object))
   const pieces: Buffer[] = []
   for await (const piece of decompress(Readable.from([object.subarray(0, filled)]), new Uint8Array(1 << 20), 'key'))
     pieces.push(Buffer.from(piece))
   assert.equal(Buffer.concat(pieces).toString(), 'next')
 })
 
-test('files are read into the memory of the one before', async () => {
-  const room = Buffer.alloc(1024)
-  for (const text of ['first', 'then another', '']) {
-    writeFileSync(file, text)
-    const { contents } = await readWalFile(file, room)
-    assert.equal(contents!.toString(), text)
-    assert.equal(contents!.buffer, room.buffer)
+async function withBody<T>(compressor: WalCompressor, use: (body: WalObjectBody) => Promise<T>): Promise<T> {
+  const body = new WalObjectBody(NAME, file, await readWalFile(file), compressor)
+  try {
+    return await use(body)
+  } finally {
+    body.close()
   }
-})
+}
 
 test('parseWalObjectHead() waits for the whole head, and never for more', async () => {
   writeFileSync(file, 'x')

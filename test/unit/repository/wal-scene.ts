@@ -1,6 +1,7 @@
 /** WAL objects in a directory, for tests of what decides by them. */
 import type { ClusterIdentity } from '#src/repository/identity.js'
-import { readWalFile, walCompressor } from '#src/repository/wal-object.js'
+import { PushMemory } from '#src/repository/push-memory.js'
+import { readWalFile, WalCompressor } from '#src/repository/wal-object.js'
 import { pushWalFile, type PushResult } from '#src/repository/wal-push.js'
 import { parseWalFileName } from '#src/postgres/wal-segment.js'
 import { openStorage } from '#src/storage/open-storage.js'
@@ -44,7 +45,7 @@ export async function storeWal(
 ): Promise<PushResult> {
   const path = join(directory, name)
   writeFileSync(path, content)
-  const compressor = walCompressor(1)
+  const own = { compressor: new WalCompressor(1), memory: new PushMemory() }
   const file = parseWalFileName(name)!
-  return pushWalFile(storage, WAL_CLUSTER.name, file, path, await readWalFile(path), { compressor, ...options })
+  return pushWalFile(storage, WAL_CLUSTER.name, file, path, await readWalFile(path), { ...own, ...options })
 }
