@@ -24,6 +24,8 @@ export async function bundleSdk() {
     splitting: true,
     format: 'esm',
     platform: 'node',
+    // their modules can be shaken, what they compile for require cannot
+    mainFields: ['module', 'main'],
     target: 'node20.19',
     // identifiers stay, for stacks that can be read
     minifyWhitespace: true,
