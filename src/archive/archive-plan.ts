@@ -11,6 +11,10 @@ export const FRAME_BYTES = 8 * 1024 * 1024
 /** Files from this size on begin a frame of their own right after their header (format rule 5). */
 export const OWN_FRAMES_BYTES = 1024 * 1024
 
+const MiB = 1024 * 1024
+/** Files do not fill shares exactly: what is left over must not become an archive of its own. */
+const EVEN_SHARE = 1.1
+
 /** Room for configuration files that grow between the walk and their turn. */
 const GROWTH_BYTES = 4 * 1024 * 1024
 
@@ -32,10 +36,13 @@ export interface PlanOptions {
   maxFiles?: number
 }
 
-/** A size of archives that keeps `jobs` threads busy to the end: 16 rounds, but neither tiny nor huge objects. */
-export function archiveTargetBytes(totalBytes: number, jobs: number): number {
-  const MiB = 1024 * 1024
-  return Math.min(Math.max(Math.ceil(totalBytes / (jobs * 16)), 32 * MiB), 1024 * MiB)
+/**
+ * A size of archives that keeps `jobs` threads busy to the end: 16 rounds, but neither tiny nor huge objects. Where the store
+ * is far, an archive begins and ends with round trips in which its thread sends nothing: few archives then, an equal share each.
+ */
+export function archiveTargetBytes(totalBytes: number, jobs: number, { isFar = false } = {}): number {
+  const least = isFar ? Math.min(Math.ceil((totalBytes / jobs) * EVEN_SHARE), 128 * MiB) : 0
+  return Math.min(Math.max(Math.ceil(totalBytes / (jobs * 16)), least, 32 * MiB), 1024 * MiB)
 }
 
 /** Plans archives over all rows of the table, in walk order within an archive, largest archive first. */

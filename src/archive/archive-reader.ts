@@ -8,12 +8,10 @@
  * versions would show.
  */
 import { ToolError } from '../errors.js'
-import type { Storage } from '../storage/storage.js'
+import { FAR_MS, type Storage } from '../storage/storage.js'
 
 /** Long enough for a connection to reach its speed, small enough for several within the memory of a thread. */
 const RANGE_BYTES = 2 * 1024 * 1024
-/** A store whose quickest answer takes longer than this is far: more than a near one needs on a busy machine. */
-const FAR_MS = 20
 
 /** One for each thread: it keeps buffers, and what it knows of the distance. */
 export class ArchiveReader {

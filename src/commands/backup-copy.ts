@@ -35,14 +35,15 @@ export interface Copied {
 export async function copyCluster(
   source: BackupSource,
   inventory: Inventory,
-  where: { cluster: string; id: string; smallReads: boolean },
+  where: { cluster: string; id: string; smallReads: boolean; isFar: boolean },
   settings: Settings,
   pool: WorkerPool,
   jobs: number,
   context: CommandContext,
 ): Promise<Copied> {
   const { files } = inventory
-  const plans = planArchives(files, { targetBytes: archiveTargetBytes(inventory.totalBytes, jobs) })
+  const targetBytes = archiveTargetBytes(inventory.totalBytes, jobs, { isFar: where.isFar })
+  const plans = planArchives(files, { targetBytes })
   if (plans.length === 0) plans.push({ rows: new Uint32Array(), tarBytes: EMPTY_TAR_BYTES })
   context.report({
     type: 'backup-planned',

@@ -22,7 +22,7 @@ import { claimIdentity } from '../repository/identity.js'
 import { backupId } from '../repository/layout.js'
 import { requireNotRetired } from '../repository/retired.js'
 import { awaitWalRange } from '../repository/wal-range.js'
-import type { Storage } from '../storage/storage.js'
+import { FAR_MS, type Storage } from '../storage/storage.js'
 import { WorkerPool } from '../workers/pool.js'
 import { proveArchiving } from './archiving-proof.js'
 import { copyCluster } from './backup-copy.js'
@@ -172,7 +172,7 @@ async function copyUntilStopped(
   context: CommandContext,
   onLost: (reason: ToolError) => void,
 ): Promise<FinishedBackup> {
-  const { settings, resources, session, source, pool, label, smallReads } = run
+  const { settings, resources, session, source, storage, pool, label, smallReads } = run
   const { started } = backup
   const stopProbing = startProbing(session, { inRecovery: started.inRecovery, onLost })
   let copy
@@ -186,7 +186,7 @@ async function copyUntilStopped(
     const copied = await copyCluster(
       source,
       inventory,
-      { ...backup, smallReads },
+      { ...backup, smallReads, isFar: (storage.distanceMs ?? 0) >= FAR_MS },
       settings,
       pool,
       resources.jobs,

@@ -2,6 +2,7 @@
 import type { S3Client } from '@aws-sdk/client-s3'
 import { crc32 } from '@node-rs/crc32'
 import type { RateLimit } from '../streams/rate-limit.js'
+import { FAR_MS } from './storage.js'
 import type { StoreAbilities } from './storage-options.js'
 
 /** Parts of an upload are numbered 1 to 10,000 (O2). */
@@ -64,9 +65,6 @@ export async function timed<T>(access: S3Access, answer: Promise<T>): Promise<T>
   access.distance.ms = Math.min(access.distance.ms, performance.now() - began)
   return result
 }
-
-/** A store whose quickest answer takes longer than this is far: more requests at a time, each with less. */
-const FAR_MS = 10
 
 /**
  * How an archive is cut: the configured parts, or of a far store smaller ones, as many more of them at a time as the same

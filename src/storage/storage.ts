@@ -6,6 +6,9 @@
  */
 import type { Readable } from 'node:stream'
 
+/** A store whose quickest answer takes as many milliseconds is far: more than a near one needs on a busy machine. */
+export const FAR_MS = 20
+
 /** What is known of a stored object. */
 export interface StoredObject {
   key: string

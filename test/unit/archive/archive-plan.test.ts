@@ -54,14 +54,16 @@ test('planArchives() plans nothing for no file', () => {
   assert.deepEqual(planArchives(tableOf([]), { targetBytes: MIB }), [])
 })
 
-for (const [total, jobs, expected] of [
-  [0, 1, 32 * MIB],
-  [1024 * MIB, 2, 32 * MIB],
-  [16 * 1024 * MIB, 4, 256 * MIB],
-  [1024 * 1024 * MIB, 2, 1024 * MIB],
+for (const [total, jobs, near, far] of [
+  [0, 1, 32, 32],
+  [200, 2, 32, 110],
+  [1024, 2, 32, 128],
+  [16 * 1024, 4, 256, 256],
+  [1024 * 1024, 2, 1024, 1024],
 ] as const) {
-  test(`archiveTargetBytes() of ${total / MIB} MiB for ${jobs} jobs is ${expected / MIB} MiB`, () => {
-    assert.equal(archiveTargetBytes(total, jobs), expected)
+  test(`archiveTargetBytes() of ${total} MiB for ${jobs} jobs is ${near} MiB, and ${far} MiB where the store is far`, () => {
+    assert.equal(archiveTargetBytes(total * MIB, jobs), near * MIB)
+    assert.equal(Math.floor(archiveTargetBytes(total * MIB, jobs, { isFar: true }) / MIB), far)
   })
 }
 
