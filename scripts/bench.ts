@@ -18,6 +18,7 @@ import { findTools, onPath } from './bench/find-tools.js'
 import { parseOptions, USAGE } from './bench/options.js'
 import { renderResults } from './bench/render.js'
 import { copyBothWays, copyIntoSink, moveWal, runRound } from './bench/rounds.js'
+import { measureFriendly } from './bench/friendly.js'
 import { measureMany } from './bench/many.js'
 import { recover } from './bench/recovery.js'
 import { measureScaling } from './bench/scaling.js'
@@ -30,6 +31,7 @@ import type { Results } from './bench/results.js'
 import type { Bench } from './bench/rounds.js'
 import type { Source } from './bench/source.js'
 import type { Certificate, Store } from './bench/stores.js'
+import type { Tool } from './bench/tool.js'
 /** What is to be ended, from the last to the first. */
 const endings: (() => Promise<void>)[] = []
 async function main(): Promise<number> {
@@ -60,6 +62,7 @@ async function main(): Promise<number> {
   endings.push(() => store.close())
   say(`tools: ${found.tools.map((tool) => `${tool.name} ${tool.version}`).join('; ')}`)
   for (const { tool, reason } of found.absent) say(`not measured: ${tool}: ${reason}`)
+  if (options.phases.size === 1 && options.phases.has('friendly') && found.pgbench === undefined) return 1
   const source = await makeSource(options.major, options.size, {})
   endings.push(() => source.cluster.destroy())
   const results = newResults(options, found, { source, store, loadBefore })
@@ -73,7 +76,7 @@ async function main(): Promise<number> {
 async function play(
   options: BenchOptions,
   bench: Bench,
-  { tools }: FoundTools,
+  { tools, pgbench }: FoundTools,
   { store, tls }: { store: Store; tls: Certificate | undefined },
 ): Promise<void> {
   const rounds = Array.from({ length: options.rounds }, (_, index) => index + 1)
@@ -99,7 +102,7 @@ async function play(
     const site = store.site('http')
     if (site !== undefined) bench.results.stages.push(...(await measureStages(source.cluster.pgdata, work, site)))
   }
-  // Memory settings of a backup do not concern WAL.
+  // Memory settings of a backup concern neither WAL nor the database.
   const movers = inBucket.filter(({ name }) => !name.includes('--memory'))
   if (options.phases.has('wal')) {
     const segments = await makeSegments(source.cluster, options.segments, path.join(home, 'segments'))
@@ -121,6 +124,14 @@ async function play(
     endings.push(() => sinks.close())
     await measureMany(bench, { sinks, tool: ours, ...options })
   }
+  if (options.phases.has('friendly') && pgbench !== undefined) {
+    await measureFriendly(bench, { ...options, store, pgbench, tools: movers.flatMap(withYielding) })
+  }
+}
+
+/** A tool, and its way of letting others go first. */
+function withYielding(tool: Tool): Tool[] {
+  return tool.yielding === undefined ? [tool] : [tool, tool.yielding]
 }
 
 /** Replaces what stands between the markers of a page; the headings go one level down. */
@@ -171,15 +182,17 @@ function newResults(
     store: store.description,
     caches:
       'warm: the cluster is read before each round, and the bucket was just written; sync before each run, and nothing is dropped',
-    tools: tools.map(({ name, version, isOurs, transport, usesBucket, compression, remark }) => ({
-      name,
-      version,
-      isOurs,
-      transport,
-      usesBucket,
-      compression,
-      remark,
-    })),
+    tools: (options.phases.has('friendly') ? tools.flatMap(withYielding) : tools).map(
+      ({ name, version, isOurs, transport, usesBucket, compression, remark }) => ({
+        name,
+        version,
+        isOurs,
+        transport,
+        usesBucket,
+        compression,
+        remark,
+      }),
+    ),
     absent,
     runs: [],
     stages: [],

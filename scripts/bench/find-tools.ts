@@ -17,6 +17,8 @@ import type { ClientPrograms } from './tool-plain.js'
 export interface FoundTools {
   tools: Tool[]
   absent: { tool: string; reason: string }[]
+  /** The path of pgbench, which the phase "friendly" needs. */
+  pgbench: string | undefined
 }
 
 /** The memory of the second pgsluice, the small one. */
@@ -71,9 +73,12 @@ export async function findTools(options: BenchOptions, pgsluiceVersion: string):
   ]
   const tools = [...ours, ...others]
   const { tools: wanted } = options
+  const pgbench = options.phases.has('friendly') ? await findPgbench(major) : undefined
+  if (pgbench !== undefined && 'reason' in pgbench) absent.push({ tool: 'latency during a backup', ...pgbench })
   return {
     tools: wanted === undefined ? tools : tools.filter(({ name }) => wanted.some((one) => name.startsWith(one))),
     absent,
+    pgbench: pgbench !== undefined && 'program' in pgbench ? pgbench.program : undefined,
   }
 }
 
@@ -89,6 +94,19 @@ function clientPrograms(major: number): ClientPrograms | undefined {
   if (!existsSync(path.join(directory, 'pg_basebackup'))) return undefined
   const inDirectory = (name: string): string => path.join(directory, name)
   return { psql: inDirectory('psql'), pgBasebackup: inDirectory('pg_basebackup'), libraries: undefined }
+}
+
+/** That of the same major, as for the other programs, or that of PATH. */
+async function findPgbench(major: number): Promise<{ program: string } | { reason: string }> {
+  const ofMajor = [findOracles(major)?.program('pgbench'), `/usr/lib/postgresql/${major}/bin/pgbench`]
+  const program = ofMajor.find((file) => file !== undefined && existsSync(file)) ?? onPath('pgbench')
+  if (program === undefined) return { reason: `there is no pgbench of PostgreSQL ${major}, and none on the PATH` }
+  try {
+    await versionOf(program, '--version')
+    return { program }
+  } catch (error) {
+    return { reason: reasonOf(error) }
+  }
 }
 
 /** The first program of that name that the servers' user may run, since the tools run as that user. */

@@ -20,6 +20,8 @@ export interface Measurable {
 
 /** What it cost. */
 export interface Measured {
+  /** When the command began, in milliseconds since 1970: early by the start of Python, some hundredths of a second. */
+  began: number
   usage: TreeUsage
   storeCpu: number | undefined
   serverCpu: number | undefined
@@ -36,18 +38,20 @@ export async function measure(what: Measurable): Promise<Measured> {
   await runProgram('sync', [])
   const before = { store: cpuOfAll(what.store), server: cpuOfTree(what.postmaster) }
   const args = [path.join(ROOT, 'scripts/bench/measure-tree.py'), what.out, ...what.command]
+  const began = Date.now()
   const { exitCode, stdout, stderr } = await runAsServerUser('python3', args, { cwd: what.cwd, env: what.env })
   if (exitCode !== 0) {
     throw new Error(`"${what.command.join(' ')}" ended with ${exitCode}: ${`${stdout}${stderr}`.trim().slice(-2000)}`)
   }
   const after = { store: cpuOfAll(what.store), server: cpuOfTree(what.postmaster) }
-  const began = performance.now()
+  const ended = performance.now()
   await runProgram('sync', [])
   return {
+    began,
     usage: JSON.parse(readFileSync(what.out, 'utf8')) as TreeUsage,
     storeCpu: what.store.length === 0 ? undefined : after.store - before.store,
     serverCpu: what.postmaster === undefined ? undefined : after.server - before.server,
-    flush: (performance.now() - began) / 1000,
+    flush: (performance.now() - ended) / 1000,
   }
 }
 

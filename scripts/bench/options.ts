@@ -14,6 +14,12 @@ export interface BenchOptions {
   sizes: number[]
   /** Small files of the phase "many". */
   files: number
+  /** Of pgbench in the phase "friendly". */
+  clients: number
+  /** Its transactions a second. */
+  rate: number
+  /** Its seconds without a backup, ahead of each. */
+  before: number
   /** Of its sparse table, in bytes. */
   table: number
   tools: readonly string[] | undefined
@@ -39,12 +45,16 @@ export const USAGE = `usage: npm run bench -- [options]
   --major N           of PostgreSQL (default 15, the newest that Debian's pgBackRest knows)
   --rounds N          (default 3)
   --jobs N            parallelism of every tool (default 2)
-  --only LIST         of backup,wal,recovery,sink,stages,scaling,many (default backup,wal,stages); backup
-                      is with restore, recovery is of a server that fetches --segments
+  --only LIST         of backup,wal,recovery,sink,stages,scaling,many,friendly (default backup,wal,stages);
+                      backup is with restore, recovery is of a server that fetches --segments, friendly is the
+                      latency that a load of pgbench has during a backup
   --all               everything: backups into a bucket that costs nothing, and several sizes, too
   --sizes LIST        of the clusters of "scaling" (default 1GB,4GB,16GB)
   --files N           small files of "many" (default 1000000)
   --table SIZE        of its table that is all holes (default 40GB)
+  --clients N         of pgbench in "friendly" (default 8)
+  --rate N            its transactions a second, of all clients (default 200): what it cannot keep up is a failure
+  --before SECONDS    of it without a backup, ahead of each (default 30)
   --segments N        WAL segments of the large push (default 100)
   --tools LIST        only tools whose names begin so, such as pgsluice,WAL-G
   --versitygw PATH    the S3 server (default: versitygw of PATH)
@@ -59,7 +69,7 @@ export const USAGE = `usage: npm run bench -- [options]
   --into FILE         with --render: puts the tables between the bench markers of a page, too
   --help
 `
-const PHASES = ['backup', 'wal', 'recovery', 'sink', 'stages', 'scaling', 'many'] as const
+const PHASES = ['backup', 'wal', 'recovery', 'sink', 'stages', 'scaling', 'many', 'friendly'] as const
 /** Throws with a sentence for the user where something is wrong. */
 export function parseOptions(args: readonly string[]): BenchOptions {
   const text = { type: 'string' } as const
@@ -74,6 +84,9 @@ export function parseOptions(args: readonly string[]): BenchOptions {
       all: { type: 'boolean' },
       sizes: text,
       files: text,
+      clients: text,
+      rate: text,
+      before: text,
       table: text,
       segments: text,
       tools: text,
@@ -101,6 +114,9 @@ export function parseOptions(args: readonly string[]): BenchOptions {
     size: bytes('size', values.size ?? '4GB'),
     sizes: (values.sizes ?? '1GB,4GB,16GB').split(',').map((text) => bytes('sizes', text)),
     files: whole('files', values.files ?? '1000000'),
+    clients: whole('clients', values.clients ?? '8'),
+    rate: whole('rate', values.rate ?? '200'),
+    before: whole('before', values.before ?? '30'),
     table: bytes('table', values.table ?? '40GB'),
     major: whole('major', values.major ?? '15'),
     rounds: whole('rounds', values.rounds ?? '3'),

@@ -1,5 +1,6 @@
 const MIB = 1024
 /** The page of one set of results, in Markdown. */
+import { friendlyTable } from './render-friendly.js'
 import { manyTable, recoveryTable, scalingTable, stagesTable } from './render-model.js'
 import { mean, median, row, separator } from './render-table.js'
 import type { Results, Run, ToolFacts } from './results.js'
@@ -21,6 +22,7 @@ export function renderResults(results: Results): string {
     stagesTable(results.stages),
     scalingTable(results.scaling),
     manyTable(results.many ?? []),
+    friendlyTable(results),
     proofs(results),
     failures(results),
   ]

@@ -87,6 +87,45 @@ export interface Recovery {
   calls: number[]
 }
 
+/** What a steady load of pgbench met in a stretch of time. */
+export interface LoadFigures {
+  seconds: number
+  /** How many the latencies are of. */
+  transactions: number
+  /** Transactions a second that ended. */
+  tps: number
+  medianMs: number
+  p95Ms: number
+  p99Ms: number
+  maxMs: number
+}
+
+/** One backup under load, and the load just before it. */
+export interface FriendlyRun {
+  tool: string
+  round: number
+  /** Its place among the runs of this round, from 1. */
+  turn: number
+  /** Seconds of the backup. */
+  wall: number
+  before: LoadFigures
+  during: LoadFigures
+}
+
+/** The latency of a database during backups. */
+export interface Friendly {
+  clients: number
+  /** Transactions a second that were asked for. */
+  rate: number
+  /** Seconds ahead of each backup. */
+  before: number
+  /** What decides whether a low priority counts: autogroups of the kernel, and the scheduler of the cluster's disk. */
+  priorities: { autogroups: boolean; ioScheduler: string | undefined }
+  /** The load without a backup and without an archive. */
+  alone: { when: string; figures: LoadFigures }[]
+  runs: FriendlyRun[]
+}
+
 /** A restored cluster that was started and compared with its source. */
 export interface Proof {
   tool: string
@@ -118,6 +157,8 @@ export interface Results {
   many?: ManyRun[]
   /** Absent in results of before that phase. */
   recoveries?: Recovery[]
+  /** Absent where that was not measured. */
+  friendly?: Friendly
   proofs: Proof[]
   failures: Failure[]
 }

@@ -122,11 +122,21 @@ async function backUpAndKeep(
 
 /** Lets the source archive into the scene, and takes a backup; the archive stays until {@link forget}. */
 export async function backUp(bench: Bench, store: Store, tool: Tool, scene: Scene, turn: Turn): Promise<Measured> {
-  const { cluster } = bench.source
+  await archiveInto(bench, tool, scene, turn)
+  return takeBackup(bench, store, tool, scene, turn)
+}
+
+/** Prepares the scene, and lets the source archive into it until {@link forget}. */
+export async function archiveInto(bench: Bench, tool: Tool, scene: Scene, turn: Turn): Promise<void> {
   await tool.prepare?.(scene)
   const exports = Object.entries(tool.environment(scene)).map(([name, value]) => `export ${name}=${quoted(value)}; `)
-  await useArchive(cluster, exports.join('') + tool.archiveCommand(scene, true))
+  await useArchive(bench.source.cluster, exports.join('') + tool.archiveCommand(scene, true))
   await giveToServerUser(turn.work)
+}
+
+/** Takes a backup into a scene that the source archives into. */
+export async function takeBackup(bench: Bench, store: Store, tool: Tool, scene: Scene, turn: Turn): Promise<Measured> {
+  const { cluster } = bench.source
   return measure({
     command: tool.backup(scene),
     env: { ...cluster.env, ...tool.environment(scene) },

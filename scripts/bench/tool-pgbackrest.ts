@@ -5,8 +5,10 @@ import { giveToServerUser, runAsServerUser } from '../../test/support/server-use
 import { quoted } from './tool.js'
 import type { Scene, Tool } from './tool.js'
 const STANZA = 'bench'
-/** From this minor version of 2.x on it speaks http to a bucket. */
+/** From this minor version of 2.x on it speaks http to a bucket, and has `--priority`. */
 const FIRST_WITH_HTTP = 58
+/** What its `--priority` gets: the niceness of our `--nice`. */
+const LOW_PRIORITY = 10
 /** The newest PostgreSQL that the minor versions of 2.x know, from the newest on. */
 const NEWEST_MAJORS: readonly (readonly [minor: number, major: number])[] = [
   [59, 19],
@@ -24,9 +26,10 @@ export function newestMajorOf(version: string): number {
   return NEWEST_MAJORS.find(([from]) => minor >= from)?.[1] ?? 12
 }
 
-/** `program` is the path of pgbackrest. */
-export function pgbackrest(options: { program: string; version: string }): Tool {
-  const { program, version } = options
+/** `program` is the path of pgbackrest; `lowered`: its backups have a low priority. */
+export function pgbackrest(options: { program: string; version: string; lowered?: boolean }): Tool {
+  const { program, version, lowered = false } = options
+  const priority = lowered ? [`--priority=${LOW_PRIORITY}`] : []
   const hasHttp = Number(version.split('.')[1]) >= FIRST_WITH_HTTP
   const words = (scene: Scene): string[] => [program, `--config=${configOf(scene)}`, `--stanza=${STANZA}`]
   const shell = (scene: Scene, ahead: boolean): string =>
@@ -34,7 +37,7 @@ export function pgbackrest(options: { program: string; version: string }): Tool 
       .map(quoted)
       .join(' ')
   return {
-    name: 'pgBackRest',
+    name: lowered ? `pgBackRest --priority ${LOW_PRIORITY}` : 'pgBackRest',
     version,
     isOurs: false,
     transport: hasHttp ? 'http' : 'https',
@@ -42,6 +45,7 @@ export function pgbackrest(options: { program: string; version: string }): Tool 
     compression: 'zstd 1',
     remark: 'small files are bundled; page checksums are verified',
     hasAhead: true,
+    ...(lowered || !hasHttp ? {} : { yielding: pgbackrest({ ...options, lowered: true }) }),
     leavesRecoveryToUser: false,
     environment: () => ({}),
     prepare: async (scene) => {
@@ -55,7 +59,7 @@ export function pgbackrest(options: { program: string; version: string }): Tool 
     },
     archiveCommand: (scene, ahead) => `${shell(scene, ahead)} archive-push "%p"`,
     restoreCommand: (scene, ahead) => `${shell(scene, ahead)} archive-get %f "%p"`,
-    backup: (scene) => [...words(scene), '--type=full', '--start-fast', 'backup'],
+    backup: (scene) => [...words(scene), '--type=full', '--start-fast', ...priority, 'backup'],
     restore: (scene, target) => [...words(scene), `--pg1-path=${target}`, '--archive-mode=off', 'restore'],
   }
 }

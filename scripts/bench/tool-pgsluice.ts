@@ -5,9 +5,9 @@ import { awsEnvironment, quoted } from './tool.js'
 import type { Scene, Tool, Transport } from './tool.js'
 const MAIN = path.join(ROOT, 'dist', 'main.js')
 const FRONT = path.join(ROOT, 'dist', 'pgsluice-wal')
-/** `memory` is what `--memory` gets; default: nothing. */
-export function pgsluice(options: { version: string; transport: Transport; memory?: string }): Tool {
-  const { version, transport, memory } = options
+/** `memory` is what `--memory` gets; default: nothing. `nice` is `--nice` of its backups. */
+export function pgsluice(options: { version: string; transport: Transport; memory?: string; nice?: boolean }): Tool {
+  const { version, transport, memory, nice = false } = options
   // With less memory it has fewer threads.
   const size = ({ jobs }: Scene): string[] => (memory === undefined ? ['--jobs', String(jobs)] : ['--memory', memory])
   const place = ({ site, prefix }: Scene): string[] => [
@@ -19,15 +19,19 @@ export function pgsluice(options: { version: string; transport: Transport; memor
   const words = (scene: Scene): string => place(scene).map(quoted).join(' ')
   const front = `${quoted(FRONT)} --node ${quoted(process.execPath)}`
   return {
-    name: ['pgsluice', memory === undefined ? '' : ` --memory ${memory}`, transport === 'https' ? ', TLS' : ''].join(
-      '',
-    ),
+    name: [
+      'pgsluice',
+      memory === undefined ? '' : ` --memory ${memory}`,
+      nice ? ' --nice' : '',
+      transport === 'https' ? ', TLS' : '',
+    ].join(''),
     version,
     isOurs: true,
     transport,
     usesBucket: true,
     compression: 'zstd 1',
     hasAhead: true,
+    ...(nice || memory !== undefined ? {} : { yielding: pgsluice({ ...options, nice: true }) }),
     leavesRecoveryToUser: false,
     environment: (scene) => ({
       ...awsEnvironment(scene),
@@ -44,6 +48,7 @@ export function pgsluice(options: { version: string; transport: Transport; memor
       '--compression-level',
       '1',
       '--quiet',
+      ...(nice ? ['--nice'] : []),
       ...size(scene),
     ],
     restore: (scene, target) => [

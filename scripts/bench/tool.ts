@@ -56,6 +56,8 @@ export interface Tool {
   backup(scene: Scene): string[]
   /** `target` exists and is empty. */
   restore(scene: Scene, target: string): string[]
+  /** The same with the tool's own option that lets others of the host go first. Only the phase "friendly" takes it. */
+  yielding?: Tool
   /** Whether a restore leaves the settings of recovery to the user; the bench writes them then. */
   leavesRecoveryToUser: boolean
 }
