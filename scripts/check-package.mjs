@@ -181,5 +181,7 @@ function environment() {
   // itself knows it.
   const nodedir = spawnSync('npm', ['config', 'get', 'nodedir'], { cwd: tmpdir(), encoding: 'utf8' }).stdout.trim()
   if (nodedir !== '' && nodedir !== 'undefined') entries.push(['npm_config_nodedir', nodedir])
+  // zstd-napi is compiled once for each npm: by all cores
+  entries.push(['JOBS', 'max'])
   return Object.fromEntries(entries)
 }

@@ -6,7 +6,7 @@
  * ionice (util-linux) can, from outside. What cannot be done is said, and the command goes on.
  */
 import { execFile } from 'node:child_process'
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { getPriority, setPriority } from 'node:os'
 import { promisify } from 'node:util'
 import { reasonOf } from '../errors.js'
@@ -25,6 +25,7 @@ export async function lowerPriority(report: Report): Promise<void> {
   } catch (error) {
     report({ type: 'warning', message: `--nice: the priority of the CPU stays as it is: ${reasonOf(error)}` })
   }
+  lowerSession(report)
   try {
     await promisify(execFile)('ionice', [...IO_CLASS, '-p', ...threads.map((id) => String(id || process.pid))])
   } catch (error) {
@@ -33,6 +34,39 @@ export async function lowerPriority(report: Report): Promise<void> {
       message: `--nice: the priority of reads and writes stays as it is: ${reasonOf(error)}`,
       hint: 'It is set by ionice, of util-linux. --max-rate limits them on any host.',
     })
+  }
+}
+
+/**
+ * Where Linux makes a group of each session (autogroup, sched(7)), niceness counts among the programs of one only, and each
+ * server process has its own: the group has to be nice. One that others began holds their programs as well.
+ */
+function lowerSession(report: Report): void {
+  if (contentOf('/proc/sys/kernel/sched_autogroup_enabled').trim() !== '1') return
+  const group = '/proc/self/autogroup'
+  const niceness = / nice (-?\d+)$/m.exec(contentOf(group))?.[1]
+  if (niceness === undefined || Number(niceness) >= NICENESS) return
+  // the fourth field behind the name of the program, which may hold anything
+  const session = /^.*\) (?:\S+ ){3}(\d+)/s.exec(contentOf('/proc/self/stat'))?.[1]
+  const message =
+    '--nice: the priority of the session stays as it is, which is what the scheduler of this host looks at'
+  if (Number(session) !== process.pid) {
+    const hint = 'Begin a session for the command, as cron and systemd do: setsid --wait pgsluice ...'
+    report({ type: 'warning', message: `${message}: others are in it`, hint })
+    return
+  }
+  try {
+    writeFileSync(group, String(NICENESS))
+  } catch (error) {
+    report({ type: 'warning', message: `${message}: ${reasonOf(error)}` })
+  }
+}
+
+function contentOf(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return ''
   }
 }
 

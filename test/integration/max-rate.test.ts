@@ -3,13 +3,14 @@
  * nothing but a limit that does not limit makes them shorter.
  */
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { after, before, describe, test } from 'node:test'
 import { openStorage } from '#src/storage/open-storage.js'
 import type { Storage } from '#src/storage/storage.js'
 import { changeRate, shareRate } from '#src/streams/rate-limit.js'
 import { Scene } from '../support/backup-scene.js'
+import { environmentOfCommands, MAIN } from '../support/command-line.js'
 import { openWorkplace } from '../support/pgsluice.js'
 import { giveToServerUser } from '../support/server-user.js'
 import { waitUntil } from '../support/wait.js'
@@ -20,6 +21,11 @@ const atOnce = (rate: number): number => rate / 5 + 2 * 65536
 const noProc = existsSync('/proc/self/task')
   ? false
   : 'this machine cannot say the priority of a thread: it has no /proc'
+
+const noAutogroup =
+  existsSync('/proc/self/autogroup') && readFileSync('/proc/sys/kernel/sched_autogroup_enabled', 'utf8').trim() === '1'
+    ? false
+    : 'this machine cannot weigh sessions: its kernel makes no group of each'
 
 const niceness = (pid: number, thread: string): number =>
   Number(/\) (?:\S+ ){16}(-?\d+)/.exec(readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8'))?.[1])
@@ -85,6 +91,7 @@ describe('--max-rate and --nice', () => {
       return found.length >= 12 && found
     })
     const nice = threads.map((id) => niceness(command.pid, id))
+    const group = noAutogroup === false && readFileSync(`/proc/${command.pid}/autogroup`, 'utf8')
     const warned = command.lines.some((line) => line.type === 'warning' && line.message.startsWith('--nice:'))
     const io = warned ? undefined : execFileSync('ionice', ['-p', threads.at(-1)!], { encoding: 'utf8' })
     command.kill('SIGTERM')
@@ -93,7 +100,21 @@ describe('--max-rate and --nice', () => {
       nice.every((value) => value >= 10),
       nice.join(' '),
     )
+    if (group !== false) assert.match(group, /nice 10$/m)
     assert.match(io ?? 'ionice is not here, and that was said', /^best-effort: prio 7|not here/)
+  })
+
+  test('--nice leaves a session that others began as it is, and says so', { skip: noAutogroup }, () => {
+    const before = readFileSync('/proc/self/autogroup', 'utf8')
+    const { stderr } = spawnSync(process.execPath, [MAIN, 'restore', '--nice', '--target-dir', '/nowhere/here', '--repository', 'file:///nowhere'], {
+      env: environmentOfCommands(),
+      encoding: 'utf8',
+    })
+    assert.match(
+      stderr,
+      /^WARNING: --nice: the priority of the session stays as it is, .*: others are in it\nHINT: .*setsid --wait/m,
+    )
+    assert.equal(readFileSync('/proc/self/autogroup', 'utf8'), before)
   })
 
   for (const kind of ['upload', 'download'] as const) {
