@@ -1,5 +1,5 @@
 /**
- * Builds dist/ from src/: the JavaScript and its types, the bundle of the AWS SDK, the WebAssembly page checksum kernel,
+ * Builds dist/ from src/: the JavaScript and its types, the libraries that are bundled, the WebAssembly page checksum kernel,
  * the shell front.
  *
  * Plain JavaScript, because `npm ci` runs it as `prepare` before anything is compiled. Outputs are replaced one by one
@@ -31,7 +31,7 @@ await removeOrphans()
 await compileKernel()
 await copyExecutable('src/cli/pgsluice-wal', 'dist/pgsluice-wal')
 run('node_modules/typescript/bin/tsc', '--project', 'tsconfig.json')
-await (await import('./bundle-sdk.mjs')).bundleSdk()
+await (await import('./bundle-libraries.mjs')).bundleLibraries()
 await chmod('dist/main.js', 0o755)
 
 /** Removes compiled files whose source is gone. */

@@ -23,7 +23,15 @@ const work = realpathSync(mkdtempSync(join(tmpdir(), 'pgsluice-package-')))
 /** Must be in the tarball, and must not. */
 const WANTED = [
   ...['dist/main.js', 'dist/api.js', 'dist/api.d.ts', 'dist/workers/thread.js', 'dist/postgres/page-checksum.wasm'],
-  ...['dist/pgsluice-wal', 'LICENSE', 'README.md', 'CHANGELOG.md', 'package.json', 'docs/pgsluice.1'],
+  ...[
+    'dist/pgsluice-wal',
+    'dist/LICENSES.txt',
+    'LICENSE',
+    'README.md',
+    'CHANGELOG.md',
+    'package.json',
+    'docs/pgsluice.1',
+  ],
 ]
 const UNWANTED = /^(test|build|scripts|localstack|examples|node_modules|\.)/
 

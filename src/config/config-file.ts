@@ -1,5 +1,5 @@
 /** Reads the settings out of a YAML file's text; every mistake is named with file and line. */
-import { isMap, isScalar, LineCounter, parseDocument } from 'yaml'
+import { isMap, isScalar, LineCounter, parseDocument } from './yaml-library.js'
 import { ToolError } from '../errors.js'
 import { nearestName } from './nearest.js'
 import { SETTING_NAMES, SETTINGS, type SettingName } from './settings.js'

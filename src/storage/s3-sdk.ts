@@ -1,5 +1,5 @@
 /**
- * All that we use of the AWS SDK, named once: the build bundles this file with just that (scripts/bundle-sdk.mjs), which
+ * All that we use of the AWS SDK, named once: the build bundles this file with just that (scripts/bundle-libraries.mjs), which
  * halves the time and the memory of loading it.
  */
 export {

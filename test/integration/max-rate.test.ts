@@ -106,10 +106,14 @@ describe('--max-rate and --nice', () => {
 
   test('--nice leaves a session that others began as it is, and says so', { skip: noAutogroup }, () => {
     const before = readFileSync('/proc/self/autogroup', 'utf8')
-    const { stderr } = spawnSync(process.execPath, [MAIN, 'restore', '--nice', '--target-dir', '/nowhere/here', '--repository', 'file:///nowhere'], {
-      env: environmentOfCommands(),
-      encoding: 'utf8',
-    })
+    const { stderr } = spawnSync(
+      process.execPath,
+      [MAIN, 'restore', '--nice', '--target-dir', '/nowhere/here', '--repository', 'file:///nowhere'],
+      {
+        env: environmentOfCommands(),
+        encoding: 'utf8',
+      },
+    )
     assert.match(
       stderr,
       /^WARNING: --nice: the priority of the session stays as it is, .*: others are in it\nHINT: .*setsid --wait/m,

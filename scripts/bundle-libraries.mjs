@@ -1,27 +1,43 @@
 /**
- * Bundles what pgsluice uses of the AWS SDK, from the compiled dist/storage/s3-sdk.js and s3-sdk-upload.js into the same
- * files. Loading the packages whole takes twice the time and memory of the bundle, and PostgreSQL starts us once a WAL
- * segment; each worker thread loads it, too.
+ * Bundles what pgsluice uses of the AWS SDK and of yaml: compiled modules of ours that name just that are replaced by the
+ * same files with the libraries in them. Loading the packages whole takes several times the time and memory, and PostgreSQL
+ * starts us once a WAL segment; each worker thread loads the SDK, too.
  *
  * Credential providers stay chunks of their own, loaded when they are needed (dist/storage/sdk/). The licences of all that
- * is in the bundle are written beside them.
+ * was bundled are in dist/LICENSES.txt.
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { build } from 'esbuild'
 
-const ENTRIES = ['dist/storage/s3-sdk.js', 'dist/storage/s3-sdk-upload.js']
+const SDK = ['dist/storage/s3-sdk.js', 'dist/storage/s3-sdk-upload.js']
 const CHUNKS = 'dist/storage/sdk'
+const YAML = ['dist/config/yaml-library.js']
 
-/** Replaces the entries one by one, each in one step: a program that is running from dist/ goes on. */
-export async function bundleSdk() {
-  const { outputFiles, metafile } = await build({
-    entryPoints: ENTRIES,
-    outdir: 'dist/storage',
-    chunkNames: 'sdk/[name]-[hash]',
+/** Replaces the modules one by one, each in one step: a program that is running from dist/ goes on. */
+export async function bundleLibraries() {
+  const sdk = await bundle(SDK, { outdir: 'dist/storage', chunkNames: 'sdk/[name]-[hash]', splitting: true })
+  const yaml = await bundle(YAML, { outdir: 'dist/config' })
+  const outputs = [...sdk.outputFiles, ...yaml.outputFiles]
+  await mkdir(CHUNKS, { recursive: true })
+  // chunks first: an entry must never name one that is not there
+  for (const { path, contents } of outputs.sort((a, b) => Number(isChunk(b.path)) - Number(isChunk(a.path)))) {
+    await replace(path, contents)
+    if (!isChunk(path)) await rm(`${path}.map`, { force: true })
+  }
+  await replace(
+    'dist/LICENSES.txt',
+    licenses([...Object.keys(sdk.metafile.inputs), ...Object.keys(yaml.metafile.inputs)]),
+  )
+  const kept = new Set(outputs.map(({ path }) => path.slice(path.lastIndexOf('/') + 1)))
+  for (const name of await readdir(CHUNKS)) if (!kept.has(name)) await rm(join(CHUNKS, name))
+}
+
+function bundle(entryPoints, options) {
+  return build({
+    entryPoints,
     bundle: true,
-    splitting: true,
     format: 'esm',
     platform: 'node',
     // their modules can be shaken, what they compile for require cannot
@@ -31,21 +47,13 @@ export async function bundleSdk() {
     minifyWhitespace: true,
     minifySyntax: true,
     legalComments: 'none',
-    // some of the SDK's packages are CommonJS and call require
+    // some of the packages are CommonJS and call require
     banner: { js: "import{createRequire}from'node:module';const require=createRequire(import.meta.url);" },
     logLevel: 'warning',
     metafile: true,
     write: false,
+    ...options,
   })
-  await mkdir(CHUNKS, { recursive: true })
-  // chunks first: an entry must never name one that is not there
-  for (const { path, contents } of outputFiles.sort((a, b) => Number(isChunk(b.path)) - Number(isChunk(a.path)))) {
-    await replace(path, contents)
-    if (!isChunk(path)) await rm(`${path}.map`, { force: true })
-  }
-  await replace(join(CHUNKS, 'LICENSES.txt'), licenses(Object.keys(metafile.inputs)))
-  const kept = new Set([...outputFiles.map(({ path }) => path.slice(path.lastIndexOf('/') + 1)), 'LICENSES.txt'])
-  for (const name of await readdir(CHUNKS)) if (!kept.has(name)) await rm(join(CHUNKS, name))
 }
 
 function isChunk(path) {
