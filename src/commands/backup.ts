@@ -79,6 +79,8 @@ export async function backup(
     const graceMs = settings.requestTimeoutMs + 30_000
     const pool = new WorkerPool({ threads: resources.jobs, storage: storageOptions, graceMs })
     try {
+      // while they load, archiving is proven
+      pool.start()
       return await takeBackup(
         { settings, resources, session, source, storage, pool, label, checkpoint, smallReads },
         context,

@@ -21,7 +21,7 @@ import type { CommandContext } from './context.js'
 import { followRate } from './follow-rate.js'
 import { openToRead, storageOptions } from './open-repository.js'
 import { reportProgress } from './progress.js'
-import { planRecovery, type RecoveryPlan } from './recovery-plan.js'
+import { planRecovery, type RecoveryPlan, type RecoveryRequest } from './recovery-plan.js'
 import { recoveryRequest, type RecoveryOptions } from './recovery-request.js'
 import { writeSmallFiles, type RecoveryChoice } from './restore-files.js'
 import { readRestorePlan, type RestorePlan } from './restore-plan.js'
@@ -77,54 +77,80 @@ export async function restore(
   const front = findFront()
   const resources = planResources(settings, availableParallelism())
   const { rate, stop } = followRate(settings, context)
-  const { storage } = await openToRead(settings, rate)
   try {
-    const cluster = await findCluster(storage, settings.cluster, context.signal)
-    const recovery = await planRecovery(storage, cluster, request, context)
-    const { backup: record } = recovery
-    context.report({ type: 'step', message: `restoring backup ${record.id} of ${cluster.name}` })
-    const plan = await readRestorePlan(storage, record, context.signal)
-    const target = await checkTarget({
-      targetDirectory: options.targetDirectory,
-      tablespaceMapping: options.tablespaceMapping ?? new Map(),
-      tablespaces: record.tablespaces,
-      versionDirectory: plan.versionDirectory,
-      bytes: plan.bytes,
-      tablespaceBytes: plan.tablespaceBytes,
-    })
-    const configuration = await externalConfiguration(storage, record, plan, target, options.configDirectory, context)
-    const { files, bytes, archives } = plan
-    context.report({ type: 'restore-planned', id: record.id, files, bytes, archives })
     const pool = new WorkerPool({
       threads: resources.jobs,
       storage: storageOptions(settings, resources, rate),
       graceMs: settings.requestTimeoutMs + 30_000,
     })
     try {
-      const command = restoreCommand(front, settings, cluster.name)
-      const choice = { ...recoveryChoice(options, recovery, command), external: configuration?.external }
-      await writeCluster(storage, record, plan, target, choice, pool, context)
-      if (configuration) await writeConfiguration(configuration.plan, target)
-      await nameControl(target)
-    } catch (error) {
-      await pool.close()
-      throw await undone(target, configuration?.plan, error)
+      // they load while the restore is planned
+      pool.start()
+      const { storage } = await openToRead(settings, rate)
+      try {
+        return await restoreFrom(storage, pool, { settings, options, request, front, began }, context)
+      } finally {
+        storage.close()
+      }
     } finally {
       await pool.close()
     }
-    await endRestore(target)
-    return {
-      backup: record,
-      timeline: recovery.timeline,
-      archiveMode: archiveModeOf(options),
-      targetDirectory: target.directory,
-      configuration: configuration?.result ?? null,
-      bytes,
-      seconds: Math.round((performance.now() - began) / 100) / 10,
-    }
   } finally {
     stop()
-    storage.close()
+  }
+}
+
+/** What a restore was asked for. */
+interface RestoreRun {
+  settings: Settings
+  options: RestoreOptions
+  request: RecoveryRequest
+  front: string
+  began: number
+}
+
+async function restoreFrom(
+  storage: Storage,
+  pool: WorkerPool,
+  { settings, options, request, front, began }: RestoreRun,
+  context: CommandContext,
+): Promise<RestoreResult> {
+  const cluster = await findCluster(storage, settings.cluster, context.signal)
+  const recovery = await planRecovery(storage, cluster, request, context)
+  const { backup: record } = recovery
+  context.report({ type: 'step', message: `restoring backup ${record.id} of ${cluster.name}` })
+  const plan = await readRestorePlan(storage, record, context.signal)
+  const target = await checkTarget({
+    targetDirectory: options.targetDirectory,
+    tablespaceMapping: options.tablespaceMapping ?? new Map(),
+    tablespaces: record.tablespaces,
+    versionDirectory: plan.versionDirectory,
+    bytes: plan.bytes,
+    tablespaceBytes: plan.tablespaceBytes,
+  })
+  const configuration = await externalConfiguration(storage, record, plan, target, options.configDirectory, context)
+  const { files, bytes, archives } = plan
+  context.report({ type: 'restore-planned', id: record.id, files, bytes, archives })
+  try {
+    const command = restoreCommand(front, settings, cluster.name)
+    const choice = { ...recoveryChoice(options, recovery, command), external: configuration?.external }
+    await writeCluster(storage, record, plan, target, choice, pool, context)
+    if (configuration) await writeConfiguration(configuration.plan, target)
+    await nameControl(target)
+  } catch (error) {
+    // nothing may write there any more
+    await pool.close()
+    throw await undone(target, configuration?.plan, error)
+  }
+  await endRestore(target)
+  return {
+    backup: record,
+    timeline: recovery.timeline,
+    archiveMode: archiveModeOf(options),
+    targetDirectory: target.directory,
+    configuration: configuration?.result ?? null,
+    bytes,
+    seconds: Math.round((performance.now() - began) / 100) / 10,
   }
 }
 

@@ -37,6 +37,11 @@ export class WorkerPool {
     this.#options = options
   }
 
+  /** Starts all threads now: they load what they need while somebody still plans their jobs. */
+  start(): void {
+    while (this.#threads.length < this.#options.threads) this.#threads.push(new Thread(this.#options.storage))
+  }
+
   /** Bytes done by all threads so far. */
   get doneBytes(): number {
     return this.#threads.reduce((sum, thread) => sum + thread.doneBytes, 0)
@@ -121,6 +126,7 @@ interface CurrentJob {
 
 class Thread {
   usable = true
+  #hadJob = false
   readonly #worker: Worker
   readonly #progress = new SharedArrayBuffer(8)
   readonly #storage: StorageOptions
@@ -158,6 +164,7 @@ class Thread {
 
   run(job: Job): Promise<JobResult> {
     this.#upload = undefined
+    this.#hadJob = true
     return new Promise((resolve, reject) => {
       this.#job = { resolve, reject }
       this.#send({ type: 'job', job })
@@ -171,7 +178,9 @@ class Thread {
   }
 
   async close(): Promise<void> {
-    this.#send({ type: 'close' })
+    if (this.#hadJob) this.#send({ type: 'close' })
+    // it has nothing to clean up, and may still be loading
+    else await this.#worker.terminate()
     await this.#exited
     clearTimeout(this.#deadline)
   }
