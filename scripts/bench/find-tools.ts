@@ -82,18 +82,15 @@ export async function findTools(options: BenchOptions, pgsluiceVersion: string):
   }
 }
 
-/** The programs of the same major: those of the tests, or Debian's. */
+/** The programs of the same major: Debian's, or those of the tests, whose pg_basebackup may be built without zstd. */
 function clientPrograms(major: number): ClientPrograms | undefined {
+  const inDirectory = (name: string): string => `/usr/lib/postgresql/${major}/bin/${name}`
+  const [psql, pgBasebackup] = [inDirectory('psql'), inDirectory('pg_basebackup')]
+  if (existsSync(psql) && existsSync(pgBasebackup)) return { psql, pgBasebackup, libraries: undefined }
   const oracles = findOracles(major)
-  if (oracles !== undefined) {
-    const psql = oracles.program('psql')
-    const libraries = path.join(path.dirname(psql), '../lib')
-    return { psql, pgBasebackup: oracles.program('pg_basebackup'), libraries }
-  }
-  const directory = `/usr/lib/postgresql/${major}/bin`
-  if (!existsSync(path.join(directory, 'pg_basebackup'))) return undefined
-  const inDirectory = (name: string): string => path.join(directory, name)
-  return { psql: inDirectory('psql'), pgBasebackup: inDirectory('pg_basebackup'), libraries: undefined }
+  if (oracles === undefined) return undefined
+  const libraries = path.join(path.dirname(oracles.program('psql')), '../lib')
+  return { psql: oracles.program('psql'), pgBasebackup: oracles.program('pg_basebackup'), libraries }
 }
 
 /** That of the same major, as for the other programs, or that of PATH. */
