@@ -188,6 +188,11 @@ for (const major of MAJORS) {
         rows: upTo(4),
       },
       {
+        name: 'a microsecond before a commit, exclusive',
+        args: () => ['--target-time', shifted(row(5).time, -1), '--target-exclusive'],
+        rows: upTo(4),
+      },
+      {
         name: 'a microsecond after a commit, exclusive',
         args: () => ['--target-time', shifted(row(5).time, 1), '--target-exclusive'],
         rows: upTo(5),
