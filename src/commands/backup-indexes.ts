@@ -1,7 +1,7 @@
 /** What is written once all archives are: label, map, configuration files, PostgreSQL's manifest, and the two indexes. */
 import { ManifestWriter } from '../postgres/manifest-writer.js'
 import { createObject, type CreatedObject } from '../repository/create-object.js'
-import { createFromStream } from '../repository/create-stream.js'
+import { createFromTexts } from '../repository/create-stream.js'
 import { fileLine, formatMode, pathField, type IndexLine } from '../repository/files-index.js'
 import { createJsonLines } from '../repository/json-lines.js'
 import {
@@ -14,7 +14,6 @@ import {
 } from '../repository/layout.js'
 import type { ObjectLine, ObjectsIndexLine } from '../repository/objects-index.js'
 import type { Storage } from '../storage/storage.js'
-import { textChunks } from '../streams/text-chunks.js'
 import { createFileChecksum, type ChecksumAlgorithm } from '../postgres/checksum.js'
 import { forkOf } from './backup-copy.js'
 import { storeConfiguration } from './backup-configuration.js'
@@ -44,9 +43,7 @@ export async function writeIndexes(
     small.push(await createObject(storage, prefix + TABLESPACE_MAP, backup.stopped.tablespaceMap, signal))
   }
   small.push(...(await storeConfiguration(storage, prefix, backup, context)))
-  small.push(
-    await createFromStream(storage, prefix + BACKUP_MANIFEST, textChunks(manifestTexts(backup, checksum)), signal),
-  )
+  small.push(await createFromTexts(storage, prefix + BACKUP_MANIFEST, manifestTexts(backup, checksum), signal))
   const files = await createJsonLines(storage, prefix + FILES_INDEX, fileLines(backup), signal)
   const lines = [
     ...backup.copied.archives,

@@ -4,6 +4,7 @@ import { setImmediate as yieldToEventLoop } from 'node:timers/promises'
 import { ExistsError, ToolError } from '../errors.js'
 import { hasContent } from '../storage/has-content.js'
 import type { PartSource, Storage } from '../storage/storage.js'
+import { textChunks } from '../streams/text-chunks.js'
 import type { CreatedObject } from './create-object.js'
 
 /** What 10,000 parts of the smallest size hold (O2): nothing is known of the length, and this asks for no larger parts. */
@@ -34,6 +35,16 @@ export async function createFromStream(
     throw new ToolError('conflict', `"${key}" exists already with other content`, { cause: echo })
   }
   return object
+}
+
+/** The same of text. */
+export function createFromTexts(
+  storage: Storage,
+  key: string,
+  texts: Iterable<string>,
+  signal?: AbortSignal,
+): Promise<CreatedObject> {
+  return createFromStream(storage, key, textChunks(texts), signal)
 }
 
 class ChunkSource implements PartSource {

@@ -23,8 +23,7 @@ export async function createJsonLines(
   function* texts(): Generator<string> {
     for (const line of lines) {
       count++
-      yield typeof line === 'string' ? line : JSON.stringify(line)
-      yield '\n'
+      yield `${typeof line === 'string' ? line : JSON.stringify(line)}\n`
     }
   }
   const chunks = compressStream(textChunks(texts()), { level: LEVEL })

@@ -23,7 +23,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     ...['errors.ts', 'report.ts', 'config/', 'workers/', 'archive/', 'repository/', 'postgres/', 'postgres/session/'],
     ...['storage/storage.ts', 'storage/storage-options.ts', 'storage/open-storage.ts', 'storage/inspect.ts'],
     ...['storage/stale-uploads.ts', 'storage/store-clock.ts', 'storage/store-facts.ts', 'storage/measure.ts'],
-    ...['streams/write-file-durably.ts', 'streams/rate-limit.ts', 'streams/text-chunks.ts'],
+    ...['streams/write-file-durably.ts', 'streams/rate-limit.ts'],
   ],
   'workers/': [
     ...['errors.ts', 'report.ts', 'archive/', 'storage/open-storage.ts', 'storage/storage-options.ts'],
