@@ -7,14 +7,17 @@
  */
 import { createHash } from 'node:crypto'
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises'
-import { createFileChecksum } from '../postgres/checksum.js'
+import { checksumLength, createFileChecksum } from '../postgres/checksum.js'
 import { createPageChecker, type PageChecker } from '../postgres/page-checksum.js'
 import type { PartSource } from '../storage/storage.js'
 import { ExactFile } from '../streams/exact-length.js'
+import { BLOCK } from '../streams/plain-tar-header.js'
 import { TAR_END_BYTES, tarHeader, tarPadding } from '../streams/tar-header.js'
 import { FrameCompressor, seekTable } from '../streams/zstd-compress.js'
 import { FRAME_BYTES, OWN_FRAMES_BYTES } from './archive-plan.js'
-import type { FileRemark, JobContext, PackJob, PackMember, PackResult } from './jobs.js'
+import { filesOf, PackedFiles } from './file-columns.js'
+import type { FileRemark, JobContext, PackJob, PackResult } from './jobs.js'
+import type { PackMember } from './pack-member.js'
 import { PageVerification } from './page-verification.js'
 
 /** Bytes that are read, checked and hashed at a time: small enough for the cache, large enough for few system calls. */
@@ -56,7 +59,7 @@ interface OpenBody {
 
 /** See the head of this file. */
 export class ArchiveSource implements PartSource {
-  readonly files: PackResult['files'] = []
+  readonly files: PackedFiles
   readonly vanished: number[] = []
   readonly pageErrors: PackResult['pageErrors'] = []
   readonly remarks: FileRemark[] = []
@@ -68,6 +71,7 @@ export class ArchiveSource implements PartSource {
   readonly #context: JobContext
   readonly #compressor: FrameCompressor
   readonly #members: Iterator<PackMember>
+  readonly #header = Buffer.alloc(BLOCK)
   #next: PackMember | undefined
   #body: OpenBody | undefined
   #padding = 0
@@ -79,7 +83,9 @@ export class ArchiveSource implements PartSource {
     this.#memory = memory
     this.#context = context
     this.#compressor = new FrameCompressor({ level: job.compressionLevel })
-    this.#members = job.members[Symbol.iterator]()
+    const files = job.members.length + (job.files?.rows.length ?? 0)
+    this.files = new PackedFiles(files, checksumLength(job.checksumAlgorithm))
+    this.#members = membersOf(job)
     this.#advance()
   }
 
@@ -151,7 +157,7 @@ export class ArchiveSource implements PartSource {
         this.#advance()
         continue
       }
-      const made = headerOf(member)
+      const made = headerOf(member, this.#header)
       const header = made instanceof Promise ? await made : made
       const own = member.size >= OWN_FRAMES_BYTES
       const needed = header.length + (own ? 0 : member.size + tarPadding(member.size))
@@ -175,7 +181,7 @@ export class ArchiveSource implements PartSource {
         put(inline)
         const checksum = createFileChecksum(this.#job.checksumAlgorithm)
         checksum.update(inline)
-        this.files.push({ index: member.index, size: member.size, offset, checksum: checksum.digest(), padded: false })
+        this.files.add({ index: member.index, size: member.size, offset, checksum: checksum.digest(), padded: false })
       }
       if (file) at += member.size
       const padding = tarPadding(member.size)
@@ -251,7 +257,7 @@ export class ArchiveSource implements PartSource {
   #finish({ member, file, offset, verification, checksum }: OpenBody): void {
     file.close()
     this.#body = undefined
-    this.files.push({
+    this.files.add({
       index: member.index,
       size: member.size,
       offset,
@@ -265,8 +271,15 @@ export class ArchiveSource implements PartSource {
   }
 }
 
-function headerOf({ path, type, size, mode, uid, gid, mtimeMs }: PackMember): Buffer | Promise<Buffer> {
-  return tarHeader({ name: Buffer.from(path, 'latin1'), type, size, mode, uid, gid, mtimeMs })
+function headerOf(member: PackMember, room: Buffer): Buffer | Promise<Buffer> {
+  const { path, type, size, mode, uid, gid, mtimeMs } = member
+  return tarHeader({ name: Buffer.from(path, 'latin1'), type, size, mode, uid, gid, mtimeMs }, room)
+}
+
+/** Directories and what was read already, then the files, one object at a time. */
+function* membersOf(job: PackJob): Generator<PackMember, void, undefined> {
+  yield* job.members
+  if (job.files) yield* filesOf(job.files)
 }
 
 function readPiece({ file, checksum }: OpenBody, room: Uint8Array): void {

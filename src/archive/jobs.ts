@@ -4,27 +4,8 @@
  */
 import type { ChecksumAlgorithm } from '../postgres/checksum.js'
 import type { RateLimit } from '../streams/rate-limit.js'
-
-/** A member to pack. */
-export interface PackMember {
-  /** Row in the file table; -1 for a directory. */
-  index: number
-  type: 'file' | 'directory'
-  /** Relative to PGDATA (latin1). */
-  path: string
-  /** Bytes announced: cut to it, or padded to it with zeros (F1, F2). */
-  size: number
-  mode: number
-  uid: number
-  gid: number
-  mtimeMs: number
-  /** Segment number within the relation fork, or undefined for what is no relation file. */
-  relationSegment?: number | undefined
-  /** A configuration file: read as long as it is when it is opened. */
-  isConfiguration?: boolean
-  /** The body itself, for what was read already (pg_control). */
-  body?: Uint8Array
-}
+import type { FileColumns, PackedColumns } from './file-columns.js'
+import type { PackMember } from './pack-member.js'
 
 /** Pack these members into one archive. */
 export interface PackJob {
@@ -35,6 +16,8 @@ export interface PackJob {
   /** PGDATA (latin1). */
   dataDirectory: string
   members: PackMember[]
+  /** Files that follow the members. */
+  files?: FileColumns | undefined
   /** Upper bound of the object in bytes. */
   objectBound: number
   checksumAlgorithm: ChecksumAlgorithm
@@ -68,7 +51,7 @@ export interface PackResult {
   kind: 'packed'
   archive: number
   key: string
-  files: { index: number; size: number; offset: number; checksum: string; padded: boolean }[]
+  files: PackedColumns
   vanished: number[]
   pageErrors: PageErrors[]
   remarks: FileRemark[]

@@ -17,8 +17,9 @@ export async function packArchive(
     const { onUploadStarted, signal } = context
     const options = { ifAbsent: true, maxSize: job.objectBound, signal, ...(onUploadStarted && { onUploadStarted }) }
     const echo = await storage.put(job.key, source, options).then(() => undefined, onlyExists)
-    const { files, vanished, pageErrors, remarks, tarBytes, storedBytes } = source
+    const { vanished, pageErrors, remarks, tarBytes, storedBytes } = source
     const { archive, key } = job
+    const files = source.files.columns()
     const sha256 = source.digest()
     // the id of the backup is random, so what exists can only be our own upload whose answer was lost; still, compare
     if (echo && !(await hasContent(storage, { key, size: storedBytes, sha256 }, signal))) throw echo

@@ -1,16 +1,9 @@
 /** The copy: plan archives, have them packed, pg_control last of all. */
 import { stat } from 'node:fs/promises'
 import { parseRelationFileName } from '../postgres/exclusions.js'
-import type { FileTable } from '../archive/file-table.js'
-import {
-  archiveTargetBytes,
-  EMPTY_TAR_BYTES,
-  memberBytes,
-  objectBound,
-  planArchives,
-  type ArchivePlan,
-} from '../archive/archive-plan.js'
-import type { PackJob, PackMember, PackResult } from '../archive/jobs.js'
+import { archiveTargetBytes, EMPTY_TAR_BYTES, memberBytes, objectBound, planArchives } from '../archive/archive-plan.js'
+import type { PackJob, PackResult } from '../archive/jobs.js'
+import type { PackMember } from '../archive/pack-member.js'
 import type { Settings } from '../config/settings.js'
 import { readControlFile } from '../postgres/control-file.js'
 import { archiveKey } from '../repository/layout.js'
@@ -27,8 +20,8 @@ export interface Copied {
   remarks: PackResult['remarks']
   vanished: Buffer[]
   storedBytes: number
-  /** Rows of the files in the order they lie in the archives, archive by archive. */
-  order: number[][]
+  /** Rows of the files in the order they lie in the archives, archive by archive; those that vanished among them. */
+  order: Uint32Array[]
 }
 
 /** Packs everything, then pg_control in an archive of its own (W12, E7, F16). */
@@ -57,7 +50,7 @@ export async function copyCluster(
     remarks: [],
     vanished: [],
     storedBytes: 0,
-    order: [],
+    order: plans.map(({ rows }) => rows),
   }
   const common = {
     kind: 'pack' as const,
@@ -77,7 +70,8 @@ export async function copyCluster(
         ...common,
         archive,
         key: key(archive),
-        members: [...directories, ...fileMembers(files, plan)],
+        members: directories,
+        files: files.columns(plan.rows),
         objectBound: objectBound(
           plan.tarBytes + directories.reduce((sum, { path }) => sum + memberBytes(path.length, 0), 0),
           plan.rows.length + directories.length,
@@ -97,15 +91,15 @@ export async function copyCluster(
   // every other file of every archive has been read by now
   const { bytes } = await readControlFile(source.dataDirectory)
   const archive = plans.length
-  const row = files.add({ ...(await controlEntry(source)), path: Buffer.from(PG_CONTROL), size: bytes.length })
+  const entry = { ...(await controlEntry(source)), size: bytes.length }
+  const index = files.add({ ...entry, path: Buffer.from(PG_CONTROL) })
+  copied.order.push(Uint32Array.of(index))
   inventory.totalBytes += bytes.length
-  const [member] = fileMembers(files, { rows: Uint32Array.of(row), tarBytes: 0 })
-  if (!member) throw new Error('pg_control has no row')
   const job: PackJob = {
     ...common,
     archive,
     key: key(archive),
-    members: [{ ...member, body: bytes }],
+    members: [{ ...entry, index, type: 'file', path: PG_CONTROL, body: bytes }],
     objectBound: objectBound(memberBytes(PG_CONTROL.length, bytes.length) + EMPTY_TAR_BYTES, 1),
   }
   for await (const result of pool.run([job], context.signal)) {
@@ -116,20 +110,16 @@ export async function copyCluster(
 
 function take(copied: Copied, result: PackResult, inventory: Inventory, context: CommandContext): void {
   const { files } = inventory
-  for (const file of result.files) {
-    inventory.totalBytes += file.size - files.size(file.index)
-    files.setPacked(result.archive, file)
-  }
+  inventory.totalBytes += files.setPacked(result.files)
   for (const row of result.vanished) {
     files.setVanished(row)
     copied.vanished.push(files.walked(row).path)
   }
-  copied.order[result.archive] = result.files.map(({ index }) => index)
   copied.archives[result.archive] = {
     name: result.key.slice(result.key.lastIndexOf('/') + 1),
     size: result.storedBytes,
     sha256: result.sha256,
-    members: result.files.length,
+    members: result.files.rows.length,
   }
   copied.storedBytes += result.storedBytes
   copied.remarks.push(...result.remarks)
@@ -150,12 +140,11 @@ function take(copied: Copied, result: PackResult, inventory: Inventory, context:
         .join(', '),
     })
   }
-  const bytes = result.files.reduce((sum, { index }) => sum + files.size(index), 0)
   context.report({
     type: 'archive-packed',
     key: result.key,
-    files: result.files.length,
-    bytes,
+    files: result.files.rows.length,
+    bytes: result.files.size.reduce((sum, size) => sum + size, 0),
     storedBytes: result.storedBytes,
   })
 }
@@ -178,20 +167,6 @@ function directoryMembers(inventory: Inventory): PackMember[] {
       mtimeMs,
     }))
     .sort((a, b) => (a.path < b.path ? -1 : 1))
-}
-
-function fileMembers(files: FileTable, plan: ArchivePlan): PackMember[] {
-  return [...plan.rows].map((index) => {
-    // field by field: spreading objects takes several times as long, of a million files seconds
-    const { path: bytes, size, mode, uid, gid, mtimeMs, relationSegment } = files.walked(index)
-    const path = bytes.toString('latin1')
-    const isConfiguration = isTopConfiguration(path)
-    return { index, type: 'file' as const, path, size, mode, uid, gid, mtimeMs, relationSegment, isConfiguration }
-  })
-}
-
-function isTopConfiguration(path: string): boolean {
-  return path.endsWith('.conf') && !path.includes('/')
 }
 
 async function controlEntry(

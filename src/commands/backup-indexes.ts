@@ -1,8 +1,8 @@
 /** What is written once all archives are: label, map, configuration files, PostgreSQL's manifest, and the two indexes. */
 import { ManifestWriter } from '../postgres/manifest-writer.js'
 import { createObject, type CreatedObject } from '../repository/create-object.js'
-import { createFromStream } from '../repository/create-stream.js'
-import { formatMode, pathField, type IndexLine } from '../repository/files-index.js'
+import { createFromTexts } from '../repository/create-text.js'
+import { fileLine, formatMode, pathField, type IndexLine } from '../repository/files-index.js'
 import { createJsonLines } from '../repository/json-lines.js'
 import {
   BACKUP_LABEL,
@@ -43,7 +43,7 @@ export async function writeIndexes(
     small.push(await createObject(storage, prefix + TABLESPACE_MAP, backup.stopped.tablespaceMap, signal))
   }
   small.push(...(await storeConfiguration(storage, prefix, backup, context)))
-  small.push(await createFromStream(storage, prefix + BACKUP_MANIFEST, manifestChunks(backup, checksum), signal))
+  small.push(await createFromTexts(storage, prefix + BACKUP_MANIFEST, manifestTexts(backup, checksum), signal))
   const files = await createJsonLines(storage, prefix + FILES_INDEX, fileLines(backup), signal)
   const lines = [
     ...backup.copied.archives,
@@ -55,11 +55,11 @@ export async function writeIndexes(
 }
 
 /** PostgreSQL's own manifest, in its format of that version (E13). */
-function* manifestChunks(backup: FinishedBackup, checksumAlgorithm: ChecksumAlgorithm): Generator<Buffer> {
+function* manifestTexts(backup: FinishedBackup, checksumAlgorithm: ChecksumAlgorithm): Generator<string> {
   const { server } = backup.source
   const version = server.major >= 17 ? 2 : 1
   const writer = new ManifestWriter({ version, systemIdentifier: version === 2 ? server.systemIdentifier : undefined })
-  let text = writer.start()
+  yield writer.start()
   const small = (path: string, bytes: Buffer): string => {
     const checksum = createFileChecksum(checksumAlgorithm)
     checksum.update(bytes)
@@ -78,22 +78,17 @@ function* manifestChunks(backup: FinishedBackup, checksumAlgorithm: ChecksumAlgo
       const packed = files.packed(row)
       if (!packed) continue
       const { path, size, mtimeMs } = file
-      text += writer.file({ path, size, mtimeMs, checksum: { algorithm: checksumAlgorithm, hex: packed.checksum } })
-      if (text.length > 60_000) {
-        yield Buffer.from(text)
-        text = ''
-      }
+      yield writer.file({ path, size, mtimeMs, checksum: { algorithm: checksumAlgorithm, hex: packed.checksum } })
     }
   }
-  text += small(BACKUP_LABEL, backup.stopped.labelFile)
-  if (backup.stopped.tablespaceMap) text += small(TABLESPACE_MAP, backup.stopped.tablespaceMap)
-  text += writer.finish([
+  yield small(BACKUP_LABEL, backup.stopped.labelFile)
+  if (backup.stopped.tablespaceMap) yield small(TABLESPACE_MAP, backup.stopped.tablespaceMap)
+  yield writer.finish([
     { timeline: backup.started.timeline, startLsn: backup.started.startLsn, endLsn: backup.stopped.stopLsn },
   ])
-  yield Buffer.from(text)
 }
 
-function* fileLines(backup: FinishedBackup): Generator<IndexLine> {
+function* fileLines(backup: FinishedBackup): Generator<IndexLine | string> {
   const { files, directories, tablespaces } = backup.inventory
   const byPath = [...directories].sort((a, b) => a.path.compare(b.path))
   for (const tablespace of tablespaces) {
@@ -105,17 +100,14 @@ function* fileLines(backup: FinishedBackup): Generator<IndexLine> {
   }
   for (const { path, mode, uid, gid } of byPath)
     yield { type: 'directory', ...pathField(path), mode: formatMode(mode), uid, gid }
-  for (const rows of backup.copied.order) {
+  for (const [archive, rows] of backup.copied.order.entries()) {
     for (const row of rows) {
       const { path, size, mode, uid, gid, mtimeMs } = files.walked(row)
       const packed = files.packed(row)
       if (!packed) continue
-      const { archive, offset, checksum, padded } = packed
+      const { offset, checksum, padded } = packed
       const mtime = new Date(mtimeMs).toISOString()
-      const rest = { size, mode: formatMode(mode), uid, gid, mtime, archive, offset, checksum }
-      const line: IndexLine = Object.assign({ type: 'file' as const }, pathField(path), rest)
-      if (padded) line.padded = true
-      yield line
+      yield fileLine({ path, size, mode: formatMode(mode), uid, gid, mtime, archive, offset, checksum, padded })
     }
   }
 }

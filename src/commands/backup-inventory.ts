@@ -2,7 +2,7 @@
 import { isUtf8 } from 'node:buffer'
 import { FileTable } from '../archive/file-table.js'
 import { ToolError } from '../errors.js'
-import type { ChecksumAlgorithm } from '../postgres/checksum.js'
+import { checksumLength, type ChecksumAlgorithm } from '../postgres/checksum.js'
 import { walkDataDirectory, type DataEntry } from '../postgres/data-directory.js'
 import type { Tablespace } from '../postgres/session/cluster.js'
 import type { BackupSource } from './backup-source.js'
@@ -31,7 +31,7 @@ export async function takeInventory(
 ): Promise<Inventory> {
   const { server, dataDirectory } = source
   const inventory: Inventory = {
-    files: new FileTable(checksum === 'SHA256' ? 32 : 4),
+    files: new FileTable(checksumLength(checksum)),
     directories: [],
     tablespaces: [],
     skipped: [],
@@ -52,9 +52,9 @@ export async function takeInventory(
       inventory.skipped.push({ path: entry.path, reason })
       context.report({ type: 'warning', message: `"${entry.path.toString()}" is not part of the backup: ${reason}` })
     } else if (entry.kind === 'tablespace-link' || isInPlaceTablespace(entry)) {
-      inventory.tablespaces.push(entry)
+      inventory.tablespaces.push(kept(entry))
     } else if (entry.kind === 'directory') {
-      inventory.directories.push(entry)
+      inventory.directories.push(kept(entry))
     } else if (!entry.path.equals(PG_CONTROL_BYTES)) {
       const { path, size, mode, uid, gid, mtimeMs, relation } = entry
       inventory.files.add({ path, size, mode, uid, gid, mtimeMs, relationSegment: relation?.segment })
@@ -62,6 +62,13 @@ export async function takeInventory(
     }
   }
   return inventory
+}
+
+/** With bytes of its own: its path is a part of a pool of 8 KiB, which would stay for each of many directories. */
+function kept(entry: DataEntry): DataEntry {
+  const path = Buffer.allocUnsafeSlow(entry.path.length)
+  entry.path.copy(path)
+  return { ...entry, path }
 }
 
 /** What holds the cluster's own data: a link there would leave a database or the commit log out of the backup (F6). */

@@ -125,8 +125,9 @@ async function takeBackup(run: BackupRun, outer: CommandContext): Promise<Backup
     const finished = await copyUntilStopped(run, { id, cluster, started }, context, (reason) => {
       failed.abort(reason)
     })
-    // from here on the server is not needed, and may come and go
+    // from here on the server is not needed, and may come and go; nor are the threads, whose memory the indexes can use
     await session.end()
+    await run.pool.close()
     const segments = neededSegments(finished)
     report({ type: 'backup-stopped', stopLsn: formatLsn(finished.stopped.stopLsn), stopSegment: segments.at(-1) ?? '' })
     const indexes = await writeIndexes(storage, finished, settings.checksum, context)

@@ -10,6 +10,11 @@ import { crc32c as nativeCrc32c } from '@node-rs/crc32'
 /** The algorithms, by the names they have in a backup manifest. */
 export type ChecksumAlgorithm = 'CRC32C' | 'SHA256'
 
+/** Bytes of a checksum. */
+export function checksumLength(algorithm: ChecksumAlgorithm): number {
+  return algorithm === 'SHA256' ? 32 : 4
+}
+
 /** A checksum in the making. */
 export interface FileChecksum {
   /** Adds bytes; they may be overwritten as soon as this returns. */

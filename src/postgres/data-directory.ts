@@ -49,8 +49,6 @@ export interface DataEntry {
   kind: 'file' | 'directory' | 'tablespace-link' | 'skipped'
   /** Relative to PGDATA, `pg_tblspc/<oid>/PG_…` in a tablespace. PGDATA itself is no entry. */
   path: Buffer
-  /** Absolute path to open, past all links. */
-  source: Buffer
   /** Bytes at the time of the walk; 0 for anything but a file. */
   size: number
   /** Permission bits, without the file type. */
@@ -133,7 +131,7 @@ class Walk {
     const source = `${this.#root}/pg_tblspc`
     const own = lstat(source)
     if (own === undefined) return
-    yield this.#emptied('pg_tblspc', source, own)
+    yield this.#emptied('pg_tblspc', own)
     const known = new Set(this.#options.tablespaces.map(({ oid }) => String(oid)))
     for (const name of list(source)) {
       const path = `pg_tblspc/${name}`
@@ -141,16 +139,16 @@ class Walk {
       if (stats === undefined || excludedName(name, 'pg_tblspc') !== undefined) yield undefined
       else if (!/^[1-9][0-9]*$/.test(name)) {
         // The server ignores it too (T7), but whoever made it may not know.
-        yield skipped(path, `${source}/${name}`, stats, 'its name is not the OID of a tablespace')
+        yield skipped(path, stats, 'its name is not the OID of a tablespace')
       } else if (!known.has(name)) {
         // Made after the backup began (S9): recovery makes it again, with all that is in it.
-        yield skipped(path, `${source}/${name}`, stats, 'the tablespace was not there when the backup began')
+        yield skipped(path, stats, 'the tablespace was not there when the backup began')
       } else if (stats.isSymbolicLink()) yield* this.#linkedTablespace(path, `${source}/${name}`)
       else if (stats.isDirectory()) {
         // In-place tablespace (T5): a directory here, and a directory in the restored cluster.
-        yield entryOf('directory', path, `${source}/${name}`, stats)
+        yield entryOf('directory', path, stats)
         yield* this.#versionTree(path, `${source}/${name}`, `${source}/${name}`)
-      } else yield skipped(path, `${source}/${name}`, stats, `${typeOf(stats)} in place of a tablespace`)
+      } else yield skipped(path, stats, `${typeOf(stats)} in place of a tablespace`)
     }
   }
 
@@ -167,7 +165,7 @@ class Walk {
       return yield* this.#absent(path, link, `its location "${target.toString()}" does not exist`)
     }
     this.#locations.add(location)
-    yield { ...entryOf('tablespace-link', path, location, stats), target }
+    yield { ...entryOf('tablespace-link', path, stats), target }
     yield* this.#versionTree(path, link, location)
   }
 
@@ -180,9 +178,9 @@ class Walk {
     }
     const directory = `${path}/${this.#versionDirectory}`
     if (!stats.isDirectory()) {
-      return yield skipped(directory, source, stats, `${typeOf(stats)} in place of a tablespace's directory`)
+      return yield skipped(directory, stats, `${typeOf(stats)} in place of a tablespace's directory`)
     }
-    yield entryOf('directory', directory, source, stats)
+    yield entryOf('directory', directory, stats)
     yield* this.#tree({ path: directory, source, kind: 'tablespace-version' })
   }
 
@@ -192,7 +190,7 @@ class Walk {
    */
   *#absent(path: string, link: string, reason: string): Found {
     const stats = lstat(link)
-    yield stats === undefined ? undefined : skipped(path, link, stats, reason)
+    yield stats === undefined ? undefined : skipped(path, stats, reason)
   }
 
   /** Everything below one directory. The stack holds directories only; one listing is in memory at a time. */
@@ -226,14 +224,14 @@ class Walk {
             continue
           }
         }
-        yield this.#file(join(directory.path, name), source, stats, relation)
+        yield this.#file(join(directory.path, name), stats, relation)
       } else yield* this.#other(directory, name, source, stats, below)
     }
   }
 
-  #file(path: string, source: string, stats: Stats, relation: RelationFile | undefined): DataEntry {
+  #file(path: string, stats: Stats, relation: RelationFile | undefined): DataEntry {
     if (path === 'global/pg_control') this.#sawControlFile = true
-    const entry = entryOf('file', path, source, stats)
+    const entry = entryOf('file', path, stats)
     entry.size = stats.size
     if (relation !== undefined && !relation.temporary) {
       const { fork, segment, relfilenumber } = relation
@@ -246,36 +244,36 @@ class Walk {
     const path = join(directory.path, name)
     const isDirectory = stats.isDirectory()
     if (isDirectory || stats.isSymbolicLink()) {
-      if (path === 'pg_wal') return yield* this.#walDirectories(source, stats)
+      if (path === 'pg_wal') return yield* this.#walDirectories(stats)
       if (path === 'pg_tblspc') return // came first, with its contents
       if (isContentsExcludedDirectory(path) || source === this.#statsTempDirectory) {
-        return yield this.#emptied(path, source, stats)
+        return yield this.#emptied(path, stats)
       }
     }
     if (isDirectory) {
       if (this.#locations.has(source)) return
-      yield entryOf('directory', path, source, stats)
+      yield entryOf('directory', path, stats)
       below.push({ path, source, kind: kindOf(directory, name) })
     } else if (stats.isSymbolicLink()) {
       // Neither followed nor restored: what lies outside PGDATA is not the cluster's to overwrite (W9, F6).
       const target = linkTarget(source)
       if (target === undefined) return
       const reason = `a symbolic link to "${target.toString()}", which base backups do not follow`
-      yield { ...skipped(path, source, stats, reason), target }
-    } else yield skipped(path, source, stats, `${typeOf(stats)}, not a file`)
+      yield { ...skipped(path, stats, reason), target }
+    } else yield skipped(path, stats, `${typeOf(stats)}, not a file`)
   }
 
   /** pg_wal becomes an empty directory even where it is a link: the server demands it, and WAL comes from the archive. */
-  *#walDirectories(source: string, stats: Stats): Found {
-    const wal = this.#emptied('pg_wal', source, stats)
+  *#walDirectories(stats: Stats): Found {
+    const wal = this.#emptied('pg_wal', stats)
     yield wal
     const inside = this.#options.major >= 17 ? ['archive_status', 'summaries'] : ['archive_status']
-    for (const name of inside) yield { ...wal, path: bytes(`pg_wal/${name}`), source: bytes(`${source}/${name}`) }
+    for (const name of inside) yield { ...wal, path: bytes(`pg_wal/${name}`) }
   }
 
   /** A directory kept without its contents. A link's own mode says nothing: PGDATA's does (convert_link_to_directory()). */
-  #emptied(path: string, source: string, stats: Stats): DataEntry {
-    const entry = entryOf('directory', path, source, stats)
+  #emptied(path: string, stats: Stats): DataEntry {
+    const entry = entryOf('directory', path, stats)
     if (stats.isSymbolicLink()) entry.mode = this.#rootStats.mode & 0o7777
     return entry
   }
@@ -312,11 +310,10 @@ function kindOf(parent: Pending, name: string): Pending['kind'] {
   return 'other'
 }
 
-function entryOf(kind: DataEntry['kind'], path: string, source: string, stats: Stats): DataEntry {
+function entryOf(kind: DataEntry['kind'], path: string, stats: Stats): DataEntry {
   return {
     kind,
     path: bytes(path),
-    source: bytes(source),
     size: 0,
     mode: stats.mode & 0o7777,
     uid: stats.uid,
@@ -325,8 +322,8 @@ function entryOf(kind: DataEntry['kind'], path: string, source: string, stats: S
   }
 }
 
-function skipped(path: string, source: string, stats: Stats, reason: string): DataEntry {
-  return { ...entryOf('skipped', path, source, stats), reason }
+function skipped(path: string, stats: Stats, reason: string): DataEntry {
+  return { ...entryOf('skipped', path, stats), reason }
 }
 
 function join(directory: string, name: string): string {

@@ -9,8 +9,10 @@ import { createHash } from 'node:crypto'
 import type { ChecksumAlgorithm } from './checksum.js'
 import { formatLsn, type Lsn } from './lsn.js'
 
-/** Text that is hashed at a time. */
-const HASH_CHARACTERS = 16_384
+/** Text that is hashed at a time, in bytes. */
+const HASH_BYTES = 16_384
+/** Most bytes that a UTF-16 unit becomes. */
+const UNIT_BYTES = 3
 
 /** One file of the backup, as the manifest names it. */
 export interface ManifestWriterFile {
@@ -39,8 +41,9 @@ export class ManifestWriter {
   readonly #version: 1 | 2
   readonly #systemIdentifier: bigint | undefined
   readonly #hash = createHash('sha256')
-  /** Made, and not yet in the hash: a call for each file costs more than the hashing. */
-  #unhashed = ''
+  /** Made, and not yet in the hash: a call for each file costs more than the hashing. Bytes, as text would stay in the heap. */
+  readonly #unhashed = Buffer.allocUnsafe(HASH_BYTES)
+  #filled = 0
   /** Files of one second follow one another, and the text of a time is dear. */
   #second = NaN
   #secondText = ''
@@ -89,14 +92,16 @@ export class ManifestWriter {
   }
 
   #hashed(text: string): string {
-    this.#unhashed += text
-    if (this.#unhashed.length >= HASH_CHARACTERS) this.#hashAll()
+    const most = text.length * UNIT_BYTES
+    if (this.#filled + most > HASH_BYTES) this.#hashAll()
+    if (most > HASH_BYTES) this.#hash.update(text)
+    else this.#filled += this.#unhashed.write(text, this.#filled)
     return text
   }
 
   #hashAll(): void {
-    this.#hash.update(this.#unhashed)
-    this.#unhashed = ''
+    this.#hash.update(this.#unhashed.subarray(0, this.#filled))
+    this.#filled = 0
   }
 
   /** `2026-03-01 02:00:00 GMT`: whole seconds, always in GMT. */

@@ -56,6 +56,20 @@ export function pathField(path: Buffer): PathField {
   return isUtf8(path) ? { path: path.toString('utf8') } : { pathHex: path.toString('hex') }
 }
 
+/** A file's line as text, the bytes that JSON.stringify() of a {@link FileLine} gives: that takes twice as long. */
+export function fileLine(file: Omit<FileLine, 'type' | 'path' | 'pathHex' | 'padded'> & FileOfLine): string {
+  const { path, size, mode, uid, gid, mtime, archive, offset, checksum, padded } = file
+  const name = isUtf8(path) ? `"path":${JSON.stringify(path.toString('utf8'))}` : `"pathHex":"${path.toString('hex')}"`
+  const owner = `"mode":"${mode}","uid":${uid},"gid":${gid},"mtime":"${mtime}"`
+  const place = `"archive":${archive},"offset":${offset},"checksum":"${checksum}"`
+  return `{"type":"file",${name},"size":${size},${owner},${place}${padded ? ',"padded":true' : ''}}`
+}
+
+interface FileOfLine {
+  path: Buffer
+  padded: boolean
+}
+
 /** The path of a line, as bytes. */
 export function pathOfLine(line: PathField): Buffer {
   return line.pathHex === undefined ? Buffer.from(line.path ?? '', 'utf8') : Buffer.from(line.pathHex, 'hex')

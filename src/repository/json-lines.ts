@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { reasonOf, ToolError } from '../errors.js'
 import type { Storage } from '../storage/storage.js'
+import { textChunks } from '../streams/text-chunks.js'
 import { compressStream } from '../streams/zstd-stream.js'
 import { decompress } from '../streams/zstd-decompress.js'
 import type { CreatedObject } from './create-object.js'
@@ -9,30 +10,24 @@ import { createFromStream } from './create-stream.js'
 import { checkHash, hashedObject } from './hashed-object.js'
 
 const LEVEL = 3
-const CHUNK_BYTES = 64 * 1024
 const READ_BUFFER_BYTES = 1024 * 1024
 
-/** Writes one line an element. */
+/** Writes one line an element, which may be the text of a line already. */
 export async function createJsonLines(
   storage: Storage,
   key: string,
-  lines: Iterable<object>,
+  lines: Iterable<object | string>,
   signal?: AbortSignal,
 ): Promise<CreatedObject & { count: number }> {
   let count = 0
-  function* chunks(): Generator<Buffer> {
-    let text = ''
+  function* texts(): Generator<string> {
     for (const line of lines) {
       count++
-      text += JSON.stringify(line) + '\n'
-      if (text.length >= CHUNK_BYTES) {
-        yield Buffer.from(text)
-        text = ''
-      }
+      yield `${typeof line === 'string' ? line : JSON.stringify(line)}\n`
     }
-    if (text !== '') yield Buffer.from(text)
   }
-  const object = await createFromStream(storage, key, compressStream(chunks(), { level: LEVEL }), signal)
+  const chunks = compressStream(textChunks(texts()), { level: LEVEL })
+  const object = await createFromStream(storage, key, chunks, signal)
   return { ...object, count }
 }
 

@@ -31,8 +31,9 @@ export async function uploadParts(
   signal?.throwIfAborted()
   const { partSize, inFlight } = partsFor(access, maxSize)
   const isSmall = maxSize <= Math.max(SINGLE_PUT_BYTES, partSize) && !access.alwaysMultipart
-  // one byte more than the bound: a body of exactly that size then ends within the buffer, and a longer one shows
-  const first = buffers.take(isSmall ? maxSize + 1 : partSize)
+  // One byte more than the bound: a body of exactly that size then ends within the buffer, and a longer one shows. Whole
+  // parts: archives of many small files differ a little in their bounds, and are to be made in the same buffer.
+  const first = buffers.take(isSmall ? Math.ceil((maxSize + 1) / partSize) * partSize : partSize)
   const filled = await abortable(source.fill(first), signal)
   if (filled > maxSize) throw tooLong(key, maxSize)
   if (filled < first.length && !access.alwaysMultipart) {

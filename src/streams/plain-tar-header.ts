@@ -33,13 +33,17 @@ TEMPLATE.write('ustar\x0000', 257, 'latin1')
 TEMPLATE.write('000000 ', 329, 'latin1')
 TEMPLATE.write('000000 ', 337, 'latin1')
 
-/** The header of a member; undefined where it needs more than the plain fields. */
-export function plainTarHeader(member: PlainMember): Buffer | undefined {
+/**
+ * The header of a member; undefined where it needs more than the plain fields. `room`: a block to make it in, for who has
+ * copied one before asking for the next.
+ */
+export function plainTarHeader(member: PlainMember, room: Buffer = Buffer.allocUnsafe(BLOCK)): Buffer | undefined {
   const { name, type, size, mode, uid, gid, mtime } = member
   if (name.length === 0 || name.length > LONGEST_NAME || !isAscii(name)) return undefined
   if (uid > LARGEST_ID || gid > LARGEST_ID || size > LARGEST_SIZE) return undefined
-  const header = Buffer.from(TEMPLATE)
-  name.copy(header)
+  const header = room
+  header.set(TEMPLATE)
+  header.set(name)
   putOctal(header, mode & 0o7777, 100, 6)
   putOctal(header, uid, 108, 6)
   putOctal(header, gid, 116, 6)

@@ -27,11 +27,15 @@ export interface TarMember {
 /** ustar holds times up to 2^31 - 1 in tar-stream (a 32-bit shift); later ones are written as this, never as garbage. */
 const LARGEST_TIME_MS = (2 ** 31 - 1) * 1000
 
-/** Header blocks of a member, pax records included: a multiple of 512 bytes. At once for a plain header: no promise each. */
-export function tarHeader(member: TarMember): Buffer | Promise<Buffer> {
+/**
+ * Header blocks of a member, pax records included: a multiple of 512 bytes. At once for a plain header: no promise each, and
+ * with `room`, a block that is used again, no allocation.
+ */
+export function tarHeader(member: TarMember, room?: Buffer): Buffer | Promise<Buffer> {
   const { name, type, size, mode, uid, gid } = member
   const time = Math.min(Math.max(member.mtimeMs, 0), LARGEST_TIME_MS)
-  return plainTarHeader({ name, type, size, mode, uid, gid, mtime: Math.floor(time / 1000) }) ?? packedTarHeader(member)
+  const plain = { name, type, size, mode, uid, gid, mtime: Math.floor(time / 1000) }
+  return plainTarHeader(plain, room) ?? packedTarHeader(member)
 }
 
 /** The same by tar-stream, whatever the member needs. */

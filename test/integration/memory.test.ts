@@ -1,11 +1,13 @@
 /**
  * Memory is bounded by what --memory says, not by the size of the cluster (F17, O8): the most that a backup and a restore of
- * 1.5 GB ever had resident; and what a push and a fetch had, which know no --memory.
+ * 1.5 GB, and of many small files, ever had resident; and what a push and a fetch had, which know no --memory.
  */
 import assert from 'node:assert/strict'
 import { spawn, type ChildProcess } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { after, before, describe, it } from 'node:test'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -29,6 +31,8 @@ const BOUNDS: readonly (readonly [string, string[], number])[] = [
   ['by default', [], 250 * MiB],
   ['with --memory 128MiB', ['--memory', '128MiB'], 180 * MiB],
 ]
+/** What there is most of in the second shape of a cluster. */
+const MANY = 40_000
 /** The most that a push and a fetch may have resident, which run beside the server all the time: 129 and 89 MiB were seen. */
 const WAL_BOUND = 150 * MiB
 
@@ -60,12 +64,16 @@ describe('peak memory', { skip }, () => {
   })
 
   /** Runs a command to its success; returns the most bytes that were resident. */
-  async function measure(args: string[], options: { cwd?: string; env?: NodeJS.ProcessEnv } = {}): Promise<number> {
+  async function measure(
+    args: string[],
+    options: { cwd?: string; env?: NodeJS.ProcessEnv; cluster?: Cluster; repository?: Reachable } = {},
+  ): Promise<number> {
     const file = workplace.at('peak')
     writeFileSync(file, '')
     await giveToServerUser(file)
     const env = { ...options.env, NODE_OPTIONS: `--import=${pathToFileURL(HOOK).href}`, PEAK_MEMORY_FILE: file }
-    const { exitCode, stderr } = await pgsluice(args, repository, { ...options, cluster, env })
+    const { repository: to = repository, ...rest } = options
+    const { exitCode, stderr } = await pgsluice(args, to, { cluster, ...rest, env })
     assert.equal(exitCode, 0, stderr)
     const peak = Number(readFileSync(file, 'utf8')) * 1024
     assert.ok(peak > 30 * MiB, 'the hook ran')
@@ -83,6 +91,30 @@ describe('peak memory', { skip }, () => {
       assert.ok(backup <= bound && restore <= bound, said)
     })
   }
+
+  it(`of a backup and a restore of ${MANY} small files stays below 250 MiB by default (O8)`, async (t) => {
+    // the template's system identifier is that of the other cluster, so this one has a repository of its own
+    const url = `${repository.url}/many`
+    const other: Reachable = { url, env: { ...repository.env, PGSLUICE_REPOSITORY: url } }
+    const many = await startArchivingCluster(other, { major: availableMajors().at(-1)! })
+    try {
+      const planted = await plantFiles(path.join(many.pgdata, 'many'))
+      const backup = await measure(['backup', '--quiet'], { cluster: many, repository: other })
+      const target = workplace.at('many')
+      const restore = await measure(['restore', '--quiet', '--target-dir', target], {
+        cluster: many,
+        repository: other,
+      })
+      const restored = readdirSync(path.join(target, 'many'), { recursive: true, encoding: 'utf8' })
+      assert.equal(restored.length, planted)
+      rmSync(target, { recursive: true })
+      const said = `backup ${Math.round(backup / MiB)} MiB, restore ${Math.round(restore / MiB)} MiB`
+      t.diagnostic(said)
+      assert.ok(backup <= 250 * MiB && restore <= 250 * MiB, said)
+    } finally {
+      await many.destroy()
+    }
+  })
 
   it('of a push with others ahead, and of a fetch, stays below 150 MiB', async (t) => {
     await query(cluster, `alter system set archive_command = ''`)
@@ -104,6 +136,20 @@ describe('peak memory', { skip }, () => {
     assert.ok(push <= WAL_BOUND && fetch <= WAL_BOUND, said)
   })
 })
+
+/** Makes {@link MANY} files of 0 to 4 KiB in a thousand directories, which no server looks into; returns how many things. */
+async function plantFiles(root: string): Promise<number> {
+  const noise = randomBytes(4096)
+  const directories = 1000
+  for (let n = 0; n < MANY; n++) {
+    const parent = path.join(root, String(n % directories))
+    if (n < directories) mkdirSync(parent, { recursive: true, mode: 0o700 })
+    // a multiplier without a common factor spreads the sizes
+    writeFileSync(path.join(parent, String(n)), noise.subarray(0, (n * 2_654_435) % 4097), { mode: 0o600 })
+  }
+  await giveToServerUser(root)
+  return MANY + directories
+}
 
 /** A cluster of 1.5 GB, two thirds of it incompressible; made without WAL, which would be archived for a minute. */
 async function fill(repository: Reachable): Promise<Cluster> {

@@ -5,6 +5,7 @@ import {
   objectBound,
   planArchives,
 } from '#src/archive/archive-plan.js'
+import { filesOf, PackedFiles } from '#src/archive/file-columns.js'
 import { FileTable } from '#src/archive/file-table.js'
 import assert from 'node:assert/strict'
 import { randomBytes, randomInt } from 'node:crypto'
@@ -67,11 +68,13 @@ for (const [total, jobs, near, far] of [
   })
 }
 
-test('FileTable gives back what was put in, through every growth of its columns', () => {
+test('FileTable gives back what was put in, by row and in columns, through every growth', () => {
   for (const checksumBytes of [4, 32]) {
     const table = new FileTable(checksumBytes)
-    const files = Array.from({ length: 3000 }, (_, index) => ({
-      path: randomBytes(randomInt(1, 120)),
+    const directories = ['', 'global/', 'base/5/', 'base/50/', 'base/5/'].map((path) => Buffer.from(path))
+    const files = Array.from({ length: 40_000 }, (_, index) => ({
+      // any bytes, slashes among them
+      path: Buffer.concat([directories[Math.floor(index / 300) % 5]!, randomBytes(randomInt(1, 40))]),
       size: randomInt(2 ** 40),
       mode: randomInt(0o10000),
       uid: randomInt(3) * 1_000_000_000,
@@ -82,22 +85,30 @@ test('FileTable gives back what was put in, through every growth of its columns'
     const checksums = files.map(() => randomBytes(checksumBytes).toString('hex'))
     for (const [row, file] of files.entries()) assert.equal(table.add(file), row)
     assert.equal(table.length, files.length)
-    for (const [index, checksum] of checksums.entries()) {
+    const rows = Uint32Array.from([...files.keys()].reverse())
+    const packed = new PackedFiles(files.length, checksumBytes)
+    for (const member of filesOf(table.columns(rows))) {
+      const { index } = member
+      const { path, ...rest } = files[index]!
+      assert.deepEqual(member, {
+        ...rest,
+        index,
+        type: 'file',
+        path: path.toString('latin1'),
+        isConfiguration: member.isConfiguration,
+      })
       if (index % 7 === 0) table.setVanished(index)
-      else
-        table.setPacked(index % 11, {
-          index,
-          size: table.size(index),
-          offset: index * 2 ** 33,
-          checksum,
-          padded: index % 5 === 0,
-        })
+      else {
+        const { size } = member
+        packed.add({ index, size, offset: index * 2 ** 33, checksum: checksums[index]!, padded: index % 5 === 0 })
+      }
     }
+    assert.equal(table.setPacked(packed.columns()), 0)
     for (const [row, file] of files.entries()) {
       assert.deepEqual(table.walked(row), file)
       assert.equal(table.pathLength(row), file.path.length)
-      const packed = { archive: row % 11, offset: row * 2 ** 33, checksum: checksums[row], padded: row % 5 === 0 }
-      assert.deepEqual(table.packed(row), row % 7 === 0 ? undefined : packed)
+      const known = { offset: row * 2 ** 33, checksum: checksums[row], padded: row % 5 === 0 }
+      assert.deepEqual(table.packed(row), row % 7 === 0 ? undefined : known)
     }
   }
 })
@@ -110,6 +121,17 @@ test('FileTable throws for a file that no archive accounted for (F4): it would b
 test('FileTable keeps the size that a grown configuration file was packed with (F1)', () => {
   const table = new FileTable(4)
   const row = table.add({ path: Buffer.from('a.conf'), size: 10, mode: 0o600, uid: 1, gid: 1, mtimeMs: 0 })
-  table.setPacked(0, { index: row, size: 25, offset: 512, checksum: '00000000', padded: false })
+  const packed = new PackedFiles(1, 4)
+  packed.add({ index: row, size: 25, offset: 512, checksum: '00000000', padded: false })
+  assert.equal(table.setPacked(packed.columns()), 15, 'it tells by how much')
   assert.equal(table.walked(row).size, 25)
+})
+
+test('filesOf() tells configuration files by their place: those of others stay as long as they were (F1)', () => {
+  const table = new FileTable(4)
+  for (const path of ['a.conf', 'base/1/a.conf', 'a.conf.d']) {
+    table.add({ path: Buffer.from(path), size: 1, mode: 0o600, uid: 1, gid: 1, mtimeMs: 0 })
+  }
+  const told = [...filesOf(table.columns(Uint32Array.of(0, 1, 2)))].map(({ isConfiguration }) => isConfiguration)
+  assert.deepEqual(told, [true, false, false])
 })

@@ -69,7 +69,6 @@ test('files and directories come with their facts, directories before their cont
   assert.deepEqual(file?.relation, { fork: 'main', segment: 1, relfilenumber: 16384 })
   assert.equal(file.size, 1)
   assert.equal(file.mode, 0o640)
-  assert.equal(file.source.toString(), join(pgdata, 'base/5/16384.1'))
   assert.ok(Math.abs(file.mtimeMs - Date.now()) < 60_000)
 })
 
@@ -244,8 +243,7 @@ test('tablespaces: linked, in place, nested, of other versions, odd, late and lo
   assert.equal(found?.target?.toString(), fast)
   assert.equal(found.mode, 0o750)
   const file = entries.find(({ path }) => path.toString().endsWith('/16400') && path.includes('PG_'))
-  assert.equal(file?.source.toString(), join(fast, VERSION_DIRECTORY, '5/16400'))
-  assert.deepEqual(file.relation, { fork: 'main', segment: 0, relfilenumber: 16400 })
+  assert.deepEqual(file?.relation, { fork: 'main', segment: 0, relfilenumber: 16400 })
 })
 
 test('names are bytes', async (t) => {
@@ -267,9 +265,7 @@ test('a data directory may be reached through a link and have any name', async (
   const { pgdata, outside } = dataDirectory(t, ['base/5/1'])
   const alias = join(outside, 'größe')
   symlinkSync(pgdata, alias)
-  const entries = await walk(alias)
-  assert.deepEqual(summary(entries), summary(await walk(pgdata)))
-  assert.ok(entries.every(({ source }) => source.toString().startsWith(`${pgdata}/`)))
+  assert.deepEqual(summary(await walk(alias)), summary(await walk(pgdata)))
 })
 
 test('a directory without pg_control, or none at all, is an error', async (t) => {

@@ -74,6 +74,10 @@ for (const [what, change] of Object.entries(members)) {
     assert.ok(header.length <= tarHeaderBound(member.name.length))
   })
 
+  test(`tarHeader() of ${what} is the same in a block that held another header`, async () => {
+    assert.deepEqual(await tarHeader(member, Buffer.alloc(512, 0xff)), await tarHeader(member))
+  })
+
   if (member.type === 'file') {
     test(`tarHeaderProblem() finds nothing wrong with ${what}, and everything else`, async () => {
       const block = (await tarHeader(member)).subarray(-512)
