@@ -66,11 +66,11 @@ export function* filesOf(files: FileColumns): Generator<PackMember, void, undefi
 /** Collects what became of files. */
 export class PackedFiles {
   #length = 0
-  #rows: Uint32Array
-  #size: Float64Array
-  #offset: Float64Array
-  #padded: Uint8Array
-  #checksum: Buffer
+  readonly #rows: Uint32Array
+  readonly #size: Float64Array
+  readonly #offset: Float64Array
+  readonly #padded: Uint8Array
+  readonly #checksum: Buffer
   readonly #checksumBytes: number
 
   /** `files`: the most that will be added. `checksumBytes`: 4 for CRC32C, 32 for SHA-256. */

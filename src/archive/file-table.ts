@@ -4,18 +4,12 @@
  * come in blocks: one that grew would be in memory twice while it is copied, and until the collector sees it.
  */
 import type { FileColumns, PackedColumns } from './file-columns.js'
+import type { FileFacts } from './pack-member.js'
 
 /** What the walk knows of a file. */
-export interface WalkedFile {
+export interface WalkedFile extends FileFacts {
   /** Relative to PGDATA, as bytes. */
   path: Buffer
-  size: number
-  mode: number
-  uid: number
-  gid: number
-  mtimeMs: number
-  /** Number of the 1 GiB segment within its relation fork, or undefined for what is no relation file. */
-  relationSegment?: number | undefined
 }
 
 const PLANNED = 0

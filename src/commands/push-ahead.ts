@@ -10,7 +10,6 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { reasonOf } from '../errors.js'
 import { parseWalFileName, type WalFile } from '../postgres/wal-segment.js'
-import type { PushResult } from '../repository/wal-push.js'
 import { ArchivedNotes, type FileFacts } from './archived-notes.js'
 import type { CommandContext } from './context.js'
 
@@ -62,8 +61,8 @@ export class PushAhead {
    * is in work any more, and never rejects.
    */
   async run(
-    asked: Promise<PushResult>,
-    push: (file: WalFile, path: string, slot: number) => Promise<PushResult>,
+    asked: Promise<unknown>,
+    push: (file: WalFile, path: string, slot: number) => Promise<unknown>,
   ): Promise<void> {
     const waiting = (await this.#guarded('look for files that are ready', () => this.#waiting())) ?? []
     await asked.catch(() => (this.#isOver = true))

@@ -65,12 +65,14 @@ export async function awaitWalRange(storage: Storage, cluster: string, options: 
 /** Ends early when this server notes that it has archived the segment: looks at a directory cost nothing, requests do. */
 async function pause(ms: number, segment: string, { pgWalDirectory, signal }: AwaitRangeOptions): Promise<void> {
   const isDone = async (): Promise<boolean> =>
-    pgWalDirectory !== undefined &&
     (await stat(`${pgWalDirectory}/archive_status/${segment}.done`).catch(() => undefined)) !== undefined
+  if (pgWalDirectory === undefined || (await isDone())) {
+    await sleep(ms, undefined, { signal })
+    return
+  }
   const end = performance.now() + ms
-  const wasDone = await isDone()
-  do await sleep(Math.min(LOCAL_PAUSE_MS, ms), undefined, { signal })
-  while (performance.now() < end && (wasDone || !(await isDone())))
+  do await sleep(LOCAL_PAUSE_MS, undefined, { signal })
+  while (performance.now() < end && !(await isDone()))
 }
 
 /** Throws ToolError `wal-missing` where a segment is not in the archive now (I11). */
