@@ -9,6 +9,7 @@ import { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ToolError, reasonOf } from '../errors.js'
 import type { RateLimit } from '../streams/rate-limit.js'
+import { noteReceived } from '../streams/received-memory.js'
 
 /** What to open. */
 export interface RangeWanted {
@@ -126,6 +127,7 @@ class ResumingStream extends Readable {
         this.destroy(this.#failure('more bytes came than were announced'))
         return
       }
+      noteReceived(chunk.byteLength)
       this.#isWanted = this.push(chunk)
       if (!this.#isWanted) body.pause()
       const ms = this.#options.limit?.reserve(chunk.byteLength) ?? 0
