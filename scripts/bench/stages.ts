@@ -105,7 +105,7 @@ export async function measureStages(pgdata: string, work: string, site: Site): P
     'decompress',
     'restore',
     ofTar(async () => {
-      await passOver(decompress(Readable.from(frames), memory.bytes, 'sample'))
+      await passOver(decompress(Readable.from(frames), [memory.bytes], 'sample'))
     }),
   )
   stages.push({ ...stages.find(({ name }) => name.startsWith('CRC32C'))!, part: 'restore' })
@@ -180,12 +180,12 @@ function partsOf(frames: readonly Buffer[]): PartSource {
 }
 
 /** Files of 1 GiB at most, as a restore writes them. */
-function writeAll(target: string, memory: FrameMemory, bytes: number): number {
+async function writeAll(target: string, memory: FrameMemory, bytes: number): Promise<number> {
   for (let at = 0, file = 0; at < bytes; file += 1) {
     const size = Math.min(1024 ** 3, bytes - at)
     const writer = new FileWriter(Buffer.from(path.join(target, String(file))), { size, mode: 0o600 })
-    while (writer.rest > 0) writer.write(memory.bytes.subarray(0, Math.min(FRAME_BYTES, writer.rest)), true)
-    writer.finish()
+    while (writer.rest > 0) await writer.write(memory.bytes.subarray(0, Math.min(FRAME_BYTES, writer.rest)), true)
+    await writer.finish()
     at += size
   }
   return bytes

@@ -8,20 +8,23 @@ import { createHash } from 'node:crypto'
 import { ToolError } from '../errors.js'
 import { createFileChecksum } from '../postgres/checksum.js'
 import { FileWriter } from '../streams/file-writer.js'
+import { settle } from '../streams/settle.js'
 import { tarHeaderProblem } from '../streams/tar-header.js'
 import { decompress } from '../streams/zstd-decompress.js'
 import type { ArchiveReader } from './archive-reader.js'
-import type { FrameMemory } from './archive-source.js'
 import type { ExtractFile, ExtractJob, ExtractResult, JobContext } from './jobs.js'
 import { checkRelativePath } from './safe-path.js'
 
 const HEADER_BYTES = 512
 
-/** Extracts the files of one archive. Rejects with the first mismatch; what was written by then stays. */
+/**
+ * Extracts the files of one archive, through page-aligned memory for two frames: one is written while the next is
+ * decompressed. Rejects with the first mismatch; what was written by then stays.
+ */
 export async function extractArchive(
   job: ExtractJob,
   reader: ArchiveReader,
-  memory: FrameMemory,
+  rooms: readonly [Uint8Array, Uint8Array],
   context: JobContext,
 ): Promise<ExtractResult> {
   const body = reader.read(job.key, job.storedBytes, context.signal)
@@ -34,16 +37,18 @@ export async function extractArchive(
     }
   }
   try {
-    for await (const bytes of decompress(job.sha256 === undefined ? body : hashed(), memory.bytes, job.key)) {
+    for await (const bytes of decompress(job.sha256 === undefined ? body : hashed(), rooms, job.key)) {
       context.signal.throwIfAborted()
+      const before = extraction.writing
       extraction.take(bytes)
+      await before // the other room is free then
       context.addProgress(bytes.length)
     }
-    extraction.end()
+    await extraction.end()
     if (job.sha256 !== undefined && hash.digest('hex') !== job.sha256)
       throw new ToolError('damaged', `"${job.key}" is damaged: its SHA-256 is not the recorded one`)
   } finally {
-    extraction.close()
+    await extraction.close()
     await body.return()
   }
   const bytes = job.files.reduce((sum, file) => sum + file.size, 0)
@@ -62,6 +67,8 @@ class Extraction {
   #position = 0
   #next = 0
   #open: OpenFile | undefined
+  /** What still writes from the memory of the pieces taken, if anything does. */
+  writing: Promise<void> | undefined
 
   constructor(job: ExtractJob) {
     this.#job = job
@@ -74,8 +81,8 @@ class Extraction {
       if (this.#open) {
         const piece = bytes.subarray(at, at + this.#open.writer.rest)
         if (piece.length > 0) {
+          this.#keep(this.#open.writer.write(piece, at + piece.length === bytes.length))
           this.#open.checksum.update(piece)
-          this.#open.writer.write(piece, at + piece.length === bytes.length)
         }
         at += piece.length
         if (this.#open.writer.rest > 0) break
@@ -95,14 +102,26 @@ class Extraction {
     this.#position += bytes.length
   }
 
-  /** The tar is at its end: it must have held every file. */
-  end(): void {
+  /** The tar is at its end: it must have held every file. Resolves once all of them are written. */
+  async end(): Promise<void> {
     const missing = this.#open?.file ?? this.#job.files[this.#next]
     if (missing) this.#fail(missing, 'the archive ends before it')
+    await this.writing
   }
 
-  close(): void {
-    this.#open?.writer.close()
+  /** Resolves once nothing writes any more: neither the memory nor a descriptor is used by anybody then. */
+  async close(): Promise<void> {
+    await this.writing?.catch(() => undefined) // who waited for it was told, and another failure came first else
+    await this.#open?.writer.close()
+  }
+
+  #keep(write: Promise<void> | undefined): void {
+    if (!write) return
+    const all = settle([this.writing ?? Promise.resolve(), write]).then(() => {
+      if (this.writing === all) this.writing = undefined
+    })
+    all.catch(() => undefined) // as close()
+    this.writing = all
   }
 
   /** Copies what these bytes hold of the header block that ends at `offset`. */
@@ -128,7 +147,7 @@ class Extraction {
     if (found !== file.checksum) {
       this.#fail(file, `its ${this.#job.checksumAlgorithm} is ${found} instead of ${file.checksum}`)
     }
-    writer.finish()
+    this.#keep(writer.finish())
   }
 
   #fail(file: ExtractFile, problem: string): never {

@@ -41,7 +41,7 @@ async function readBeginning(storage: Storage, key: string, length: number, sign
     }
   }
   try {
-    const pieces = decompress(counted(), new Uint8Array(BUFFER_BYTES), key)
+    const pieces = decompress(counted(), [new Uint8Array(BUFFER_BYTES)], key)
     // the sample ends within a frame as a rule, which is an error only to somebody who needs all of it
     for (let next = await pieces.next(); !next.done && taken < length; next = await pieces.next());
     return taken

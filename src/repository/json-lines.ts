@@ -44,7 +44,7 @@ export async function* readJsonLines(
   const hash = createHash('sha256')
   const stored = hashedObject(storage, key, hash, signal)
   let rest: Buffer = Buffer.alloc(0)
-  for await (const bytes of decompress(stored, new Uint8Array(READ_BUFFER_BYTES), key)) {
+  for await (const bytes of decompress(stored, [new Uint8Array(READ_BUFFER_BYTES)], key)) {
     const text = Buffer.concat([rest, bytes])
     let start = 0
     for (let end = text.indexOf(10); end >= 0; end = text.indexOf(10, start)) {

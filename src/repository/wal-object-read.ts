@@ -37,7 +37,7 @@ export async function openWalObject(storage: Storage, key: string, signal?: Abor
   return {
     head,
     body: {
-      contents: () => decompress(all(), new Uint8Array(BUFFER_BYTES), key),
+      contents: () => decompress(all(), [new Uint8Array(BUFFER_BYTES)], key),
       destroy: () => stream.destroy(),
     },
   }

@@ -9,7 +9,7 @@ import { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ToolError, reasonOf } from '../errors.js'
 import type { RateLimit } from '../streams/rate-limit.js'
-import { noteReceived } from '../streams/received-memory.js'
+import { noteReceived } from './received-memory.js'
 
 /** What to open. */
 export interface RangeWanted {

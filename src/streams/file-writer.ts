@@ -3,10 +3,14 @@
  *
  * Writing is what a restore costs: with O_DIRECT from page-aligned memory it takes a fraction of the time and CPU of
  * buffered writes, and the machine's page cache stays with its users. Whatever does not fit (odd addresses or lengths,
- * tmpfs, macOS) goes on buffered from that offset, with the same result.
+ * tmpfs, macOS) goes on buffered from that offset, with the same result. Such a write waits for the disk, so the caller
+ * need not: it goes on with other memory meanwhile.
  */
-import { closeSync, constants, fchmodSync, fchownSync, ftruncateSync, openSync, writeSync } from 'node:fs'
+import { closeSync, constants, fchmodSync, fchownSync, ftruncateSync, openSync, write, writeSync } from 'node:fs'
+import { promisify } from 'node:util'
 import { reasonOf, systemErrorCode, ToolError } from '../errors.js'
+
+const writeLater = promisify(write)
 
 /** O_DIRECT wants address, offset and length to be multiples of this (the page size; the block size is no larger). */
 const ALIGNMENT = 4096
@@ -28,6 +32,8 @@ export class FileWriter {
   #direct = false
   #position = 0
   #written = 0
+  /** The writes that may still be under way, one after the other; they are all of a file that began with O_DIRECT. */
+  #writes: Promise<void> | undefined
 
   constructor(path: Buffer, options: FileWriterOptions) {
     this.#path = path
@@ -56,39 +62,85 @@ export class FileWriter {
     return this.#options.size - this.#position
   }
 
-  /** Writes the next bytes. `last`: nothing of use follows them in their buffer, so that it may be written over. */
-  write(bytes: Uint8Array, last: boolean): void {
-    this.#attempt('write', () => {
-      if (this.#direct && !this.#writeDirect(bytes, last)) this.#goOnBuffered()
-      if (!this.#direct) this.#writeAll(bytes)
-    })
+  /**
+   * Writes the next bytes. `last`: nothing of use follows them in their buffer, so that it may be written over. Where the
+   * write goes on, a promise: until it is settled the memory belongs to it. It rejects as what is not written.
+   */
+  write(bytes: Uint8Array, last: boolean): Promise<void> | undefined {
+    const position = this.#position
     this.#position += bytes.length
-  }
-
-  /** Sets mode and owner and closes. The file is not yet synced: that happens once for all files (R8). */
-  finish(): void {
-    this.#attempt('finish', () => {
-      if (this.#written > this.#options.size) ftruncateSync(this.#descriptor, this.#options.size)
-      const { owner, mode } = this.#options
-      if (owner) fchownSync(this.#descriptor, owner.uid, owner.gid)
-      fchmodSync(this.#descriptor, mode) // after chown; independent of the umask (R3)
+    if (!this.#direct && !this.#writes) {
+      this.#attempt('write', () => {
+        this.#writeAll(bytes, position)
+      })
+      return undefined
+    }
+    return this.#after(async () => {
+      try {
+        if (this.#direct && !(await this.#writeDirect(bytes, position, last))) this.#goOnBuffered()
+        if (!this.#direct) this.#writeAll(bytes, position)
+      } catch (cause) {
+        throw this.#failure('write', cause)
+      }
     })
-    this.close()
   }
 
-  close(): void {
+  /**
+   * Sets mode and owner and closes, after all writes: a promise where there are some. The file is not yet synced: that
+   * happens once for all files (R8).
+   */
+  finish(): Promise<void> | undefined {
+    const finish = (): void => {
+      try {
+        this.#attempt('finish', () => {
+          if (this.#written > this.#options.size) ftruncateSync(this.#descriptor, this.#options.size)
+          const { owner, mode } = this.#options
+          if (owner) fchownSync(this.#descriptor, owner.uid, owner.gid)
+          fchmodSync(this.#descriptor, mode) // after chown; independent of the umask (R3)
+        })
+      } finally {
+        this.#close()
+      }
+    }
+    if (this.#writes) return this.#after(finish)
+    finish()
+    return undefined
+  }
+
+  /** Closes it as it is, once nothing writes to it any more: its descriptor may be another file's then. */
+  async close(): Promise<void> {
+    await this.#writes?.catch(() => undefined) // whoever began it was told
+    this.#close()
+  }
+
+  #after(step: () => void | Promise<void>): Promise<void> {
+    const writes = (this.#writes ?? Promise.resolve()).then(step).catch((error: unknown) => {
+      this.#close()
+      throw error
+    })
+    writes.catch(() => undefined) // as close()
+    this.#writes = writes
+    return writes
+  }
+
+  #close(): void {
     if (this.#descriptor >= 0) closeSync(this.#descriptor)
     this.#descriptor = -1
   }
 
-  #writeDirect(bytes: Uint8Array, last: boolean): boolean {
+  async #writeDirect(bytes: Uint8Array, position: number, last: boolean): Promise<boolean> {
     const padded = Math.ceil(bytes.length / ALIGNMENT) * ALIGNMENT
     const fits = bytes.byteOffset % ALIGNMENT === 0 && bytes.byteOffset + padded <= bytes.buffer.byteLength
-    if (!fits || this.#position % ALIGNMENT !== 0 || (padded !== bytes.length && !last)) return false
+    if (!fits || position % ALIGNMENT !== 0 || (padded !== bytes.length && !last)) return false
     const whole = new Uint8Array(bytes.buffer, bytes.byteOffset, padded)
     whole.fill(0, bytes.length)
     try {
-      this.#writeAll(whole)
+      let done = 0
+      while (done < padded) {
+        const { bytesWritten } = await writeLater(this.#descriptor, whole, done, padded - done, position + done)
+        done += bytesWritten
+      }
+      this.#written = position + padded
       return true
     } catch (error) {
       if (systemErrorCode(error) === 'EINVAL') return false
@@ -103,19 +155,23 @@ export class FileWriter {
     this.#direct = false
   }
 
-  #writeAll(bytes: Uint8Array): void {
+  #writeAll(bytes: Uint8Array, position: number): void {
     let done = 0
     while (done < bytes.length) {
-      done += writeSync(this.#descriptor, bytes, done, bytes.length - done, this.#position + done)
+      done += writeSync(this.#descriptor, bytes, done, bytes.length - done, position + done)
     }
-    this.#written = this.#position + bytes.length
+    this.#written = position + bytes.length
   }
 
   #attempt<T>(what: string, action: () => T): T {
     try {
       return action()
     } catch (cause) {
-      throw new ToolError('file-system', `could not ${what} "${this.#path.toString()}": ${reasonOf(cause)}`, { cause })
+      throw this.#failure(what, cause)
     }
+  }
+
+  #failure(what: string, cause: unknown): ToolError {
+    return new ToolError('file-system', `could not ${what} "${this.#path.toString()}": ${reasonOf(cause)}`, { cause })
   }
 }

@@ -10,15 +10,18 @@ import { reasonOf, ToolError } from '../errors.js'
 import { zstd } from './zstd-binding.js'
 
 /**
- * Decompresses `source` into `buffer` again and again. Each frame starts at the buffer's beginning, so a frame that is
- * no larger than the buffer arrives whole and at its (page-aligned) start. Throws ToolError `damaged`.
+ * Decompresses `source` into `buffers` in turn: with one a piece is valid until the next is asked for, with two until the
+ * one after that. Each frame starts at the beginning of one, so a frame that is no larger than that arrives whole and at
+ * its (page-aligned) start. Throws ToolError `damaged`.
  */
 export async function* decompress(
   source: AsyncIterable<Uint8Array>,
-  buffer: Uint8Array,
+  buffers: readonly [Uint8Array, ...Uint8Array[]],
   name: string,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const context = new (zstd().DCtx)()
+  let turn = 0
+  let buffer = buffers[0]
   let filled = 0
   let frameOpen = false
   let seen = false
@@ -36,6 +39,8 @@ export async function* decompress(
       if (filled > 0 && (full || !frameOpen)) {
         yield buffer.subarray(0, filled)
         filled = 0
+        turn = (turn + 1) % buffers.length
+        buffer = buffers[turn] ?? buffer
       }
     }
   }

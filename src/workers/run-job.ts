@@ -17,13 +17,15 @@ export function createJobRunner(
   aheadBytes: number,
 ): (job: Job, context: JobContext) => Promise<JobResult> {
   let memory: FrameMemory | undefined
+  let rooms: readonly [Uint8Array, Uint8Array] | undefined
   const reader = new ArchiveReader(storage, { aheadBytes })
   return (job, context) => {
     switch (job.kind) {
       case 'pack':
         return packArchive(job, storage, (memory ??= createFrameMemory()), context)
       case 'extract':
-        return extractArchive(job, reader, (memory ??= createFrameMemory()), context)
+        rooms ??= [createFrameMemory().bytes, createFrameMemory().bytes]
+        return extractArchive(job, reader, rooms, context)
       case 'verify':
         return verifyArchive(job, storage, context)
       case 'verify-wal':

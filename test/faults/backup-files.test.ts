@@ -91,7 +91,7 @@ describe('an archive of files that change while they are read', () => {
       rows.map(({ index }) => index),
     )
     const pieces: Buffer[] = []
-    for await (const piece of decompress(await storage.get('archive.tar.zst'), new Uint8Array(MIB), 'it')) {
+    for await (const piece of decompress(await storage.get('archive.tar.zst'), [new Uint8Array(MIB)], 'it')) {
       pieces.push(Buffer.from(piece))
     }
     const tar = Buffer.concat(pieces)
@@ -122,7 +122,7 @@ describe('an archive of files that change while they are read', () => {
       await extractArchive(
         { ...job, storedBytes: result.storedBytes, targetDirectory, files, setOwner: false },
         new ArchiveReader(storage),
-        memory,
+        [memory.bytes, createFrameMemory().bytes],
         silent,
       )
       for (const { bytes, index } of rows) {

@@ -46,7 +46,7 @@ describe('restore with a tablespace_map that does not name the same tablespaces'
     const prefix = `${record.cluster}/base/${record.id}/`
     const [indexKey, mapKey] = [`${prefix}objects.jsonl.zst`, `${prefix}tablespace_map`]
     const recordKey = `${record.cluster}/backups/${record.id}.json`
-    const text = await joined(decompress(Readable.from([repository.read(indexKey)]), new Uint8Array(1 << 20), 'it'))
+    const text = await joined(decompress(Readable.from([repository.read(indexKey)]), [new Uint8Array(1 << 20)], 'it'))
     const lines = text.toString().trimEnd().split('\n')
     const edited = lines.flatMap((line) => {
       const object = JSON.parse(line) as { name?: string }

@@ -74,7 +74,7 @@ function damages(key: string, bytes: Buffer): Record<string, Buffer> {
 /** The archive with a pg_control that is valid, of other content, of the same CRC32C; and the object of the same size. */
 async function withOtherControl(archive: Buffer): Promise<Buffer> {
   const pieces: Buffer[] = []
-  for await (const piece of decompress(Readable.from([archive]), new Uint8Array(1 << 20), 'it')) {
+  for await (const piece of decompress(Readable.from([archive]), [new Uint8Array(1 << 20)], 'it')) {
     pieces.push(Buffer.from(piece))
   }
   const tar = Buffer.concat(pieces)

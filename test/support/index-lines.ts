@@ -8,7 +8,7 @@ export type Line = Record<string, unknown>
 /** The lines of an index, from its bytes as stored. */
 export async function linesOf(bytes: Buffer): Promise<Line[]> {
   const pieces: Buffer[] = []
-  for await (const piece of decompress(chunksOf(bytes), new Uint8Array(1 << 20), 'index'))
+  for await (const piece of decompress(chunksOf(bytes), [new Uint8Array(1 << 20)], 'index'))
     pieces.push(Buffer.from(piece))
   return Buffer.concat(pieces)
     .toString()

@@ -72,7 +72,7 @@ for (const [what, content] of [
       })
       if (content.length === 0) continue
       const pieces: Buffer[] = []
-      for await (const piece of decompress(Readable.from([object]), new Uint8Array(1 << 20), 'key'))
+      for await (const piece of decompress(Readable.from([object]), [new Uint8Array(1 << 20)], 'key'))
         pieces.push(Buffer.from(piece))
       assert.ok(Buffer.concat(pieces).equals(content))
     }
@@ -105,7 +105,7 @@ test('a compressor that was left in the middle of a file begins the next one afr
   const object = Buffer.alloc(4096)
   const filled = await withBody(compressor, (body) => body.fill(object))
   const pieces: Buffer[] = []
-  for await (const piece of decompress(Readable.from([object.subarray(0, filled)]), new Uint8Array(1 << 20), 'key'))
+  for await (const piece of decompress(Readable.from([object.subarray(0, filled)]), [new Uint8Array(1 << 20)], 'key'))
     pieces.push(Buffer.from(piece))
   assert.equal(Buffer.concat(pieces).toString(), 'next')
 })

@@ -8,7 +8,9 @@ import { randomBytes } from 'node:crypto'
 import {
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -97,6 +99,21 @@ for (const [what, make] of [
 
 const ALIGNED = createFrameMemory().bytes
 
+const noLimits =
+  process.platform === 'linux' ? false : 'this machine cannot say which descriptors are open: it has no /proc'
+
+/** How many descriptors of this process lead to the file; nothing where there is no /proc. */
+function openDescriptors(): number {
+  if (noLimits !== false) return 0
+  return readdirSync('/proc/self/fd').filter((descriptor) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${descriptor}`) === file.toString()
+    } catch {
+      return false // that of the directory itself
+    }
+  }).length
+}
+
 for (const [size, pieces] of [
   [0, [0]],
   [5, [5]],
@@ -109,7 +126,7 @@ for (const [size, pieces] of [
     ['page-aligned memory', ALIGNED],
     ['any memory', new Uint8Array(4 * 1024 * 1024).subarray(3)],
   ] as const) {
-    test(`FileWriter writes ${size} bytes in ${pieces.length} pieces from ${where}`, () => {
+    test(`FileWriter writes ${size} bytes in ${pieces.length} pieces from ${where}`, async () => {
       const content = randomBytes(size)
       const writer = new FileWriter(file, { size, mode: 0o640 })
       let at = 0
@@ -117,20 +134,78 @@ for (const [size, pieces] of [
         const piece = memory.subarray(0, length)
         piece.set(content.subarray(at, at + length))
         at += length
-        writer.write(piece, true)
+        await writer.write(piece, true)
       }
       assert.equal(writer.rest, 0)
-      writer.finish()
+      await writer.finish()
       assert.ok(readFileSync(file).equals(content))
       assert.equal(statSync(file).mode & 0o7777, 0o640)
     })
   }
 }
 
-test('FileWriter sets the mode whatever the umask says (R3)', () => {
+test('FileWriter writes in order what is given before the last write ended, and finishes after it', async () => {
+  const rooms = [ALIGNED, createFrameMemory().bytes]
+  const size = 5 * 1024 * 1024 + 99
+  const content = randomBytes(size)
+  const writer = new FileWriter(file, { size, mode: 0o600 })
+  const lengths = [2 * 1024 * 1024, 3 * 1024 * 1024 + 99]
+  const writes = lengths.map((length, index) => {
+    const piece = rooms[index]!.subarray(0, length)
+    piece.set(content.subarray(index * lengths[0]!, index * lengths[0]! + length))
+    return writer.write(piece, true)
+  })
+  const finished = writer.finish()
+  assert.equal(writer.rest, 0)
+  await Promise.all([...writes, finished])
+  assert.ok(readFileSync(file).equals(content))
+  assert.equal(openDescriptors(), 0)
+})
+
+test('FileWriter rejects what it cannot write, says which file, and closes it', { skip: noLimits }, () => {
+  // the limit of 3 MiB a file, in a process of its own: a failure in the middle of a direct write
+  const script = `
+    import { createFrameMemory } from ${JSON.stringify(import.meta.resolve('#src/archive/archive-source.js'))}
+    import { FileWriter } from ${JSON.stringify(import.meta.resolve('#src/streams/file-writer.js'))}
+    import { readdirSync, readlinkSync } from 'node:fs'
+    process.on('SIGXFSZ', () => undefined)
+    const path = Buffer.from(process.argv[1])
+    const writer = new FileWriter(path, { size: 4 << 20, mode: 0o600 })
+    const room = createFrameMemory().bytes
+    const first = writer.write(room.subarray(0, 2 << 20), true)
+    const second = writer.write(room.subarray(0, 2 << 20), true)
+    const said = []
+    for (const promise of [first, second, writer.finish()])
+      await Promise.resolve(promise).then(() => said.push('done'), (error) => said.push(error.message))
+    await writer.close()
+    const open = readdirSync('/proc/self/fd').filter((fd) => {
+      try { return readlinkSync('/proc/self/fd/' + fd) === process.argv[1] } catch { return false }
+    })
+    console.log(JSON.stringify({ said, open }))`
+  const printed = execFileSync(
+    '/bin/sh',
+    ['-c', 'ulimit -f 6144; exec "$0" "$@"', process.execPath, '--input-type=module', '-e', script, file.toString()],
+    { encoding: 'utf8' },
+  )
+  const { said, open } = JSON.parse(printed) as { said: string[]; open: string[] }
+  const failure = `could not write "${file.toString()}": EFBIG: file too large, write`
+  assert.deepEqual(said, ['done', failure, failure])
+  assert.deepEqual(open, [])
+})
+
+test('FileWriter.close() leaves what was written, and no descriptor', async () => {
+  const writer = new FileWriter(file, { size: 8 * 1024 * 1024, mode: 0o600 })
+  const write = writer.write(ALIGNED.subarray(0, 1024 * 1024), false)
+  await writer.close()
+  await write
+  assert.equal(statSync(file).size, 1024 * 1024)
+  assert.equal(openDescriptors(), 0)
+})
+
+test('FileWriter sets the mode whatever the umask says (R3)', async () => {
   const before = process.umask(0o077)
   try {
-    new FileWriter(file, { size: 0, mode: 0o666 }).finish()
+    await new FileWriter(file, { size: 0, mode: 0o666 }).finish()
   } finally {
     process.umask(before)
   }

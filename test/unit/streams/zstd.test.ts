@@ -19,7 +19,7 @@ async function* inPieces(bytes: Uint8Array, size: number): AsyncGenerator<Uint8A
 
 async function decompressed(bytes: Uint8Array, pieces = 65536, room = 65536): Promise<Buffer> {
   const out: Buffer[] = []
-  for await (const piece of decompress(inPieces(bytes, pieces), new Uint8Array(room), 'object'))
+  for await (const piece of decompress(inPieces(bytes, pieces), [new Uint8Array(room)], 'object'))
     out.push(Buffer.from(piece))
   return Buffer.concat(out)
 }
@@ -75,7 +75,7 @@ test('decompress() gives each frame that fits whole, from the start of the buffe
   const sources = [mixed(1000), mixed(65536), mixed(10)]
   const buffer = new Uint8Array(65536)
   const sizes: number[] = []
-  for await (const piece of decompress(inPieces(compressed(sources).bytes, 777), buffer, 'object')) {
+  for await (const piece of decompress(inPieces(compressed(sources).bytes, 777), [buffer], 'object')) {
     assert.equal(piece.byteOffset, buffer.byteOffset)
     sizes.push(piece.length)
   }
@@ -86,7 +86,7 @@ test('decompress() never holds more than its buffer, however much a frame of zer
   const { bytes } = compressed([new Uint8Array(16 * 1024 * 1024)])
   assert.ok(bytes.length < 10_000)
   let total = 0
-  for await (const piece of decompress(inPieces(bytes, 1 << 20), new Uint8Array(4096), 'object')) {
+  for await (const piece of decompress(inPieces(bytes, 1 << 20), [new Uint8Array(4096)], 'object')) {
     assert.ok(piece.length <= 4096)
     total += piece.length
   }

@@ -24,7 +24,7 @@ const RECEIVER = `
   })`
 
 async function mostHeld(notes: boolean): Promise<number> {
-  const module = import.meta.resolve('#src/streams/received-memory.js')
+  const module = import.meta.resolve('#src/storage/received-memory.js')
   const worker = new Worker(RECEIVER, { eval: true, workerData: { module, notes } })
   const [most] = (await once(worker, 'message')) as [number]
   await worker.terminate()
@@ -38,7 +38,7 @@ test('noteReceived() bounds what a thread holds of what it received and is done 
 })
 
 test('noteReceived() leaves the program as it was: nobody else finds a collector', async () => {
-  const { noteReceived } = await import('#src/streams/received-memory.js')
+  const { noteReceived } = await import('#src/storage/received-memory.js')
   noteReceived(64 * MiB)
   assert.equal((globalThis as { gc?: unknown }).gc, undefined)
   const { runInNewContext } = await import('node:vm')
