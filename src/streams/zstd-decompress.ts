@@ -9,17 +9,23 @@ import type { DCtx } from 'zstd-napi/binding.js'
 import { reasonOf, ToolError } from '../errors.js'
 import { zstd } from './zstd-binding.js'
 
+/** Of zstd: ZSTD_d_forceIgnoreChecksum, which the binding has no name for. */
+const IGNORE_CHECKSUM = 1002
+
 /**
  * Decompresses `source` into `buffers` in turn: with one a piece is valid until the next is asked for, with two until the
  * one after that. Each frame starts at the beginning of one, so a frame that is no larger than that arrives whole and at
- * its (page-aligned) start. Throws ToolError `damaged`.
+ * its (page-aligned) start. `checksums: false` leaves those of the frames, for who compares the content with others.
+ * Throws ToolError `damaged`.
  */
 export async function* decompress(
   source: AsyncIterable<Uint8Array>,
   buffers: readonly [Uint8Array, ...Uint8Array[]],
   name: string,
+  { checksums = true } = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const context = new (zstd().DCtx)()
+  if (!checksums) context.setParameter(IGNORE_CHECKSUM, 1)
   let turn = 0
   let buffer = buffers[0]
   let filled = 0

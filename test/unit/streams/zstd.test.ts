@@ -167,3 +167,14 @@ test('compressStream() gives back any chunks, in pieces of at most 128 KiB', asy
     assert.ok((await decompressed(Buffer.concat(pieces))).equals(Buffer.concat(chunks)))
   }
 })
+
+test('decompress() leaves the checksums of frames to whoever compares the content otherwise', async () => {
+  const source = mixed(100_000)
+  const { bytes } = compressed([source])
+  bytes[bytes.length - 1]! ^= 1
+  await assert.rejects(decompressed(bytes), /could not decompress "object": .*checksum/i)
+  const out: Buffer[] = []
+  for await (const piece of decompress(inPieces(bytes, 777), [new Uint8Array(1 << 20)], 'it', { checksums: false }))
+    out.push(Buffer.from(piece))
+  assert.ok(Buffer.concat(out).equals(source))
+})
