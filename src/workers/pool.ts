@@ -14,8 +14,8 @@ import type { StorageOptions } from '../storage/storage-options.js'
 import { fromPlainError, type FromThread, type ThreadData, type ToThread } from './wire.js'
 
 /**
- * Of a thread's heap. What comes from a socket is kept until the collector sees that it is garbage, 64 KiB for each small
- * object of JavaScript: with 12 and 32 MB a restore on a busy machine took 44 and 29 MiB more.
+ * Of a thread's heap: garbage stays until it is full. With 12 and 32 MB a restore on a busy machine took 44 and 29 MiB more,
+ * before what it received was let go at once (storage/received-memory.ts).
  */
 const YOUNG_GENERATION_MB = 3
 
