@@ -9,7 +9,7 @@ import { reasonOf, ToolError } from '../errors.js'
 import { segmentProblem } from '../postgres/wal-page-header.js'
 import { parseWalFileName, type WalFile } from '../postgres/wal-segment.js'
 import { claimIdentity } from '../repository/identity.js'
-import { readWalFile, WalCompressor, type WalFileFacts } from '../repository/wal-object.js'
+import { lookAtWalFile, WalCompressor, type WalFileFacts } from '../repository/wal-object.js'
 import { PushMemory } from '../repository/push-memory.js'
 import { pushWalFile, type PushResult } from '../repository/wal-push.js'
 import type { CommandContext } from './context.js'
@@ -77,7 +77,7 @@ export async function walPush(
 async function readAndCheck(file: WalFile, path: string, facts: LocalCluster): Promise<WalFileFacts> {
   let read: WalFileFacts
   try {
-    read = await readWalFile(path)
+    read = await lookAtWalFile(path)
   } catch (cause) {
     throw new ToolError('file-system', `could not read "${path}": ${reasonOf(cause)}`, { cause })
   }

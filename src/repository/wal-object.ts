@@ -57,7 +57,7 @@ export interface WalFileFacts {
 }
 
 /** Size and beginning of a local file. */
-export async function readWalFile(path: string): Promise<WalFileFacts> {
+export async function lookAtWalFile(path: string): Promise<WalFileFacts> {
   const file = await open(path)
   try {
     const { size } = await file.stat()

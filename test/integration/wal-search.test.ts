@@ -14,7 +14,7 @@ import type { TransactionEvent } from '#src/postgres/wal-transactions.js'
 import { claimIdentity, type ClusterIdentity } from '#src/repository/identity.js'
 import { walKey } from '#src/repository/layout.js'
 import { PushMemory } from '#src/repository/push-memory.js'
-import { readWalFile, WalCompressor } from '#src/repository/wal-object.js'
+import { lookAtWalFile, WalCompressor } from '#src/repository/wal-object.js'
 import { pushWalFile } from '#src/repository/wal-push.js'
 import { findLastTransaction, scanTransactions } from '#src/repository/wal-search.js'
 import { openStorage } from '#src/storage/open-storage.js'
@@ -142,7 +142,7 @@ async function archive(cluster: Cluster, storage: Storage, identity: ClusterIden
   const wal = path.join(cluster.pgdata, 'pg_wal')
   const names = readdirSync(wal).filter((name) => /^[0-9A-F]{24}$/.test(name) && name <= end)
   for (const name of names.sort()) {
-    const read = await readWalFile(path.join(wal, name))
+    const read = await lookAtWalFile(path.join(wal, name))
     const file = parseWalFileName(name)!
     const options = { compressor: new WalCompressor(1), memory: new PushMemory() }
     await pushWalFile(storage, identity.name, file, path.join(wal, name), read, options)

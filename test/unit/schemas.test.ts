@@ -18,7 +18,7 @@ import { createJsonLines, readJsonLines } from '#src/repository/json-lines.js'
 import { backupRecordKey, basePrefix, clusterKey, PROFILE_PREFIX, runningPrefix } from '#src/repository/layout.js'
 import type { ObjectsIndexLine } from '#src/repository/objects-index.js'
 import { writeProfile } from '#src/repository/profile.js'
-import { parseWalObjectHead, readWalFile, WalCompressor, WalObjectBody } from '#src/repository/wal-object.js'
+import { parseWalObjectHead, lookAtWalFile, WalCompressor, WalObjectBody } from '#src/repository/wal-object.js'
 import { openStorage } from '#src/storage/open-storage.js'
 import type { Storage } from '#src/storage/storage.js'
 import { assertValid, problemsOf, SCHEMAS, type Schema } from '../support/schemas.js'
@@ -140,7 +140,7 @@ describe('the published schemas', () => {
   it('take the head of a WAL object', async () => {
     const file = path.join(directory, SEGMENT)
     writeFileSync(file, 'not really WAL')
-    const source = new WalObjectBody(SEGMENT, file, await readWalFile(file), new WalCompressor(1))
+    const source = new WalObjectBody(SEGMENT, file, await lookAtWalFile(file), new WalCompressor(1))
     const bytes = Buffer.alloc(64 * 1024)
     await source.fill(bytes)
     source.close()

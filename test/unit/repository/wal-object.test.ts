@@ -2,7 +2,7 @@ import { ToolError } from '#src/errors.js'
 import {
   HEAD_BYTES,
   parseWalObjectHead,
-  readWalFile,
+  lookAtWalFile,
   WalCompressor,
   WalObjectBody,
   walObjectBound,
@@ -26,7 +26,7 @@ const WHOLE = 32 * 1024 * 1024
 
 /** The object, taken in pieces of that size. */
 async function pack(room: number, { before, meanwhile }: PackOptions = {}): Promise<Buffer> {
-  const facts = await readWalFile(file)
+  const facts = await lookAtWalFile(file)
   before?.()
   const source = new WalObjectBody(NAME, file, facts, new WalCompressor(1))
   const pieces: Buffer[] = []
@@ -59,7 +59,7 @@ for (const [what, content] of [
   test(`the object of ${what} begins with its head, which zstd passes over, and holds its content`, async () => {
     writeFileSync(file, content)
     const sha256 = createHash('sha256').update(content).digest('hex')
-    const { size, first } = await readWalFile(file)
+    const { size, first } = await lookAtWalFile(file)
     assert.equal(size, content.length)
     assert.ok(first.equals(content.subarray(0, 64)))
     for (const room of [600, 65536, WHOLE]) {
@@ -111,7 +111,7 @@ test('a compressor that was left in the middle of a file begins the next one afr
 })
 
 async function withBody<T>(compressor: WalCompressor, use: (body: WalObjectBody) => Promise<T>): Promise<T> {
-  const body = new WalObjectBody(NAME, file, await readWalFile(file), compressor)
+  const body = new WalObjectBody(NAME, file, await lookAtWalFile(file), compressor)
   try {
     return await use(body)
   } finally {

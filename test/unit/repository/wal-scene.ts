@@ -1,7 +1,7 @@
 /** WAL objects in a directory, for tests of what decides by them. */
 import type { ClusterIdentity } from '#src/repository/identity.js'
 import { PushMemory } from '#src/repository/push-memory.js'
-import { readWalFile, WalCompressor } from '#src/repository/wal-object.js'
+import { lookAtWalFile, WalCompressor } from '#src/repository/wal-object.js'
 import { pushWalFile, type PushResult } from '#src/repository/wal-push.js'
 import { parseWalFileName } from '#src/postgres/wal-segment.js'
 import { openStorage } from '#src/storage/open-storage.js'
@@ -47,5 +47,5 @@ export async function storeWal(
   writeFileSync(path, content)
   const own = { compressor: new WalCompressor(1), memory: new PushMemory() }
   const file = parseWalFileName(name)!
-  return pushWalFile(storage, WAL_CLUSTER.name, file, path, await readWalFile(path), { ...own, ...options })
+  return pushWalFile(storage, WAL_CLUSTER.name, file, path, await lookAtWalFile(path), { ...own, ...options })
 }
