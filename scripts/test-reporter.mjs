@@ -29,10 +29,10 @@ export default async function* reporter(source) {
         if (!excused) refused++
         skips.push(`${excused ? ' ' : '✖'} ${event.data.name} (${text === '' ? 'no reason given' : text})`)
       }
-    }
-    if ((event.type === 'test:pass' || event.type === 'test:fail') && event.data.nesting === 0 && event.data.file) {
-      const name = relative('build/test', event.data.file).replace(/\.test\.js$/, '')
-      secondsOf.set(name, (secondsOf.get(name) ?? 0) + event.data.details.duration_ms / 1000)
+      if (event.data.nesting === 0 && event.data.file) {
+        const name = relative('build/test', event.data.file).replace(/\.test\.js$/, '')
+        secondsOf.set(name, (secondsOf.get(name) ?? 0) + event.data.details.duration_ms / 1000)
+      }
     }
     if (!listed && isClosing(event)) {
       listed = true
@@ -53,8 +53,8 @@ export default async function* reporter(source) {
 
 /** The files that took longest, of a run of many. */
 function longest(secondsOf) {
+  if (secondsOf.size < 30) return ''
   const files = [...secondsOf].sort(([, a], [, b]) => b - a).slice(0, 20)
-  if (secondsOf.size < files.length + 10) return ''
   return `\nlongest files: ${files.map(([name, seconds]) => `${name} ${Math.round(seconds)} s`).join(', ')}\n`
 }
 
