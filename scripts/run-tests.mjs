@@ -16,18 +16,11 @@ import reporter from './test-reporter.mjs'
 
 /** Files that take longest, the longest first; measured. What is not named here follows in the order of the names. */
 const LONGEST = [
-  ...[
-    'recovery-matrix',
-    'recovery-safety',
-    'memory',
-    'soak',
-    'recovery-guide',
-    'restore-kinds',
-    'status',
-    'tablespaces',
-  ],
-  ...['wal-fetch', 'fetch-ahead', 'expire', 'backup-restore'],
-].map((name) => `test/integration/${name}.test.ts`)
+  ...['integration/recovery-matrix', 'integration/recovery-safety', 'integration/memory', 'integration/soak'],
+  ...['integration/getting-started', 'integration/recovery-guide', 'integration/wal-fetch', 'faults/backup-s3'],
+  ...['integration/restore-kinds', 'faults/backup-process', 'integration/status', 'conformance/real-endpoints'],
+  ...['integration/backup-restore', 'integration/fetch-ahead', 'integration/tablespaces', 'integration/by-hand'],
+].map((name) => `test/${name}.test.ts`)
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const options = process.argv.slice(2).filter((argument) => argument.startsWith('--'))

@@ -109,7 +109,13 @@ async function checkBackups(
       'pgsluice backup',
     )
   }
-  const found = await findRecoverable(storage, cluster, tree, { backups, timeline }, { onIncomplete, signal })
+  const found = await findRecoverable(
+    storage,
+    cluster,
+    tree,
+    { backups, timeline },
+    { onIncomplete, waits: true, signal },
+  )
   if (!found) {
     add(
       findings,

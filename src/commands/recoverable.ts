@@ -4,6 +4,7 @@ import { parseWalFileName } from '../postgres/wal-segment.js'
 import type { BackupRecord } from '../repository/backup-record.js'
 import type { ClusterIdentity } from '../repository/identity.js'
 import { pathTo, segmentsOfPath, type TimelineTree } from '../repository/timeline-tree.js'
+import { lookUntilFilled } from '../repository/wal-on-the-way.js'
 import type { PathGap, PathStep } from '../repository/wal-path.js'
 import { findLastTransaction, type LastTransaction } from '../repository/wal-search.js'
 import type { Storage } from '../storage/storage.js'
@@ -22,21 +23,25 @@ export interface Recoverable {
 
 /**
  * The newest of `backups` that leads to `timeline` and has all WAL of its own; undefined where there is none. Newer ones
- * whose WAL is incomplete are told to `onIncomplete`.
+ * whose WAL is incomplete are told to `onIncomplete`. Where it `waits`, a hole that may be about to be filled is looked at again.
  */
 export async function findRecoverable(
   storage: Storage,
   cluster: ClusterIdentity,
   tree: TimelineTree,
   { backups, timeline }: { backups: readonly BackupRecord[]; timeline: number },
-  { onIncomplete, signal }: { onIncomplete: (id: string) => void; signal: AbortSignal },
+  { onIncomplete, waits, signal }: { onIncomplete: (id: string) => void; waits: boolean; signal: AbortSignal },
 ): Promise<Recoverable | undefined> {
   // along one path the LSN says which came later
   const newestFirst = [...backups].sort((a, b) => Number(parseLsn(b.stop.lsn) - parseLsn(a.stop.lsn)))
   for (const backup of newestFirst) {
     const path = pathFrom(tree, backup, timeline)
     if (!path) continue
-    const { segments, firstGap: gap } = await segmentsOfPath(storage, cluster, path, { signal })
+    const look = (): ReturnType<typeof segmentsOfPath> => segmentsOfPath(storage, cluster, path, { signal })
+    const gapsOf = ({ firstGap }: Awaited<ReturnType<typeof look>>): PathGap[] => (firstGap ? [firstGap] : [])
+    const { segments, firstGap: gap } = waits
+      ? await lookUntilFilled(storage, cluster, look, { gapsOf, signal })
+      : await look()
     const names = segments.map(({ name }) => name)
     const contiguous = gap ? names.slice(0, names.indexOf(gap.before ?? '') + 1) : names
     const lastSegment = contiguous.at(-1)

@@ -7,6 +7,7 @@ import { formatTarget, formatTimestamp, type RecoveryTarget } from '../postgres/
 import type { ClusterIdentity } from '../repository/identity.js'
 import { segmentsOfPath, type PathGap, type PathStep } from '../repository/timeline-tree.js'
 import type { StoredSegment } from '../repository/wal-map.js'
+import { lookUntilFilled } from '../repository/wal-on-the-way.js'
 import { findLastTransaction, type LastTransaction } from '../repository/wal-search.js'
 import type { Storage } from '../storage/storage.js'
 import { UnreachableTargetError } from './unreachable-target.js'
@@ -34,7 +35,12 @@ export async function findRecoveryWal(
 ): Promise<RecoveryWal> {
   const { stopLsn, describeEnd, signal } = options
   const end = target.kind === 'immediate' ? { end: stopLsn } : {}
-  const { segments: stored, firstGap: gap } = await segmentsOfPath(storage, cluster, path, { ...end, signal })
+  const { segments: stored, firstGap: gap } = await lookUntilFilled(
+    storage,
+    cluster,
+    () => segmentsOfPath(storage, cluster, path, { ...end, signal }),
+    { gapsOf: ({ firstGap }) => (firstGap ? [firstGap] : []), signal },
+  )
   const segments = gap ? stored.slice(0, stored.findIndex(({ name }) => name === gap.before) + 1) : stored
   const wal: RecoveryWal = { segments, gap, last: undefined }
   const isKnown = target.kind !== 'time' && target.kind !== 'lsn'

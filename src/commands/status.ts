@@ -175,7 +175,9 @@ async function recoverableOn(
 ): Promise<Recoverable | undefined> {
   const incomplete: string[] = []
   const onIncomplete = (id: string): void => void incomplete.push(id)
-  const found = await findRecoverable(storage, cluster, tree, { backups, timeline }, { onIncomplete, signal })
+  // the server itself says of a hole whether it is about to fill it
+  const waits = !isServers
+  const found = await findRecoverable(storage, cluster, tree, { backups, timeline }, { onIncomplete, waits, signal })
   for (const id of incomplete) {
     const hint = 'See "pgsluice wal list", and take a new backup.'
     problems.push({ message: `backup ${id} cannot be restored: WAL that it needs is missing`, hint })

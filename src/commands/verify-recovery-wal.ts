@@ -19,6 +19,7 @@ import type { ClusterIdentity } from '../repository/identity.js'
 import { walFileNameOf, walKey } from '../repository/layout.js'
 import { findHeads, pathTo, readTimelineTree, type TimelineTree, type WalPoint } from '../repository/timeline-tree.js'
 import { listRanges, type WalRange } from '../repository/wal-map.js'
+import { lookUntilFilled } from '../repository/wal-on-the-way.js'
 import { findPathGap } from '../repository/wal-path.js'
 import type { Storage } from '../storage/storage.js'
 import type { RunJobs } from './verify-content.js'
@@ -128,12 +129,20 @@ export async function verifyRecoveryWal(
     // the backup's own timeline up to its stop is needed, whichever timeline recovery goes on to
     const path = pathTo(tree, start, head)
     if (!path) continue
-    const runs: { timeline: number; ranges: readonly WalRange[] }[] = []
-    const gap = await findPathGap(path, cluster.walSegmentSize, async (timeline, from, to) => {
-      const ranges = await listRanges(storage, cluster, timeline, { from, to, signal })
-      runs.push({ timeline, ranges })
-      return ranges
-    })
+    const { runs, gap } = await lookUntilFilled(
+      storage,
+      cluster,
+      async () => {
+        const runs: { timeline: number; ranges: readonly WalRange[] }[] = []
+        const gap = await findPathGap(path, cluster.walSegmentSize, async (timeline, from, to) => {
+          const ranges = await listRanges(storage, cluster, timeline, { from, to, signal })
+          runs.push({ timeline, ranges })
+          return ranges
+        })
+        return { runs, gap }
+      },
+      { gapsOf: ({ gap }) => (gap ? [gap] : []), signal },
+    )
     if (gap?.isBehindStored) {
       const key = keyOf(cluster, gap.missing)
       faults.add(

@@ -16,6 +16,7 @@ import {
   type TimelineTree,
 } from '../repository/timeline-tree.js'
 import { readTimelineWal, type TimelineWal, type WalRange } from '../repository/wal-map.js'
+import { lookUntilFilled } from '../repository/wal-on-the-way.js'
 import { findPathGap, type PathGap, type PathStep } from '../repository/wal-path.js'
 import type { Storage } from '../storage/storage.js'
 import type { CommandContext } from './context.js'
@@ -95,7 +96,11 @@ export async function walList(settings: Settings, { signal }: CommandContext): P
         ? await listClusters(storage, signal)
         : [await findCluster(storage, settings.cluster, signal)]
     const result: ClusterWal[] = []
-    for (const cluster of clusters) result.push(await listCluster(storage, cluster, signal))
+    for (const cluster of clusters) {
+      const look = (): Promise<ClusterWal> => listCluster(storage, cluster, signal)
+      const gapsOf = ({ backups }: ClusterWal): PathGap[] => backups.flatMap(({ gaps }) => gaps)
+      result.push(await lookUntilFilled(storage, cluster, look, { gapsOf, signal }))
+    }
     return result
   } finally {
     storage.close()
