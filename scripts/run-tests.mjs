@@ -59,7 +59,7 @@ const events = run({
   files: [...ordered].map((file) => compiled(join(root, file))),
   concurrency,
   // A test file that hangs must not take the whole run with it.
-  timeout: 1_200_000,
+  timeout: 1_800_000,
   signal: abort.signal,
   ...(testNamePatterns.length > 0 ? { testNamePatterns } : {}),
 })

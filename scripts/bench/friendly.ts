@@ -89,7 +89,7 @@ async function backUpUnderLoad(
     const load = await settledLoad(bench, options, { directory: turn.work, seed: seedOf(turn.round, turn.turn) })
     try {
       const before = await load.hold(seconds)
-      const { began, usage } = await takeBackup(bench, store, tool, scene, turn)
+      const { began, usage } = await takeBackup(bench, store, tool, scene, turn, { ownSession: true })
       const during = { from: began, to: began + usage.wall * 1000 }
       const transactions = await load.end(during.to)
       const figures = { before: figuresOf(transactions, before), during: figuresOf(transactions, during) }

@@ -1,6 +1,8 @@
 """Runs a command and writes what it and all its descendants cost to a file, as JSON.
 
-usage: measure-tree.py OUT COMMAND [ARG ...]
+usage: measure-tree.py [--own-session] OUT COMMAND [ARG ...]
+
+With --own-session the command begins a session, as under cron and systemd.
 
 Wall time ends with the command itself. Processes that it leaves in the background become children of this one (it is
 their subreaper), so that their CPU time and memory count too; they get a minute to end, and are killed then.
@@ -62,7 +64,8 @@ def unblock():
 
 
 def main():
-    out, command = sys.argv[1], sys.argv[2:]
+    own_session = sys.argv[1] == '--own-session'
+    out, *command = sys.argv[2 if own_session else 1:]
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         sys.exit('could not become the subreaper of what the command starts')
     # sigtimedwait takes a signal only while it is blocked; what is started must not inherit that.
@@ -71,7 +74,7 @@ def main():
     wall = None
     killed = False
     started = time.monotonic()
-    child = subprocess.Popen(command, preexec_fn=unblock)
+    child = subprocess.Popen(command, preexec_fn=unblock, start_new_session=own_session)
     while True:
         # Not subprocess's own wait: every child that ends is ours to reap, whichever it is.
         try:

@@ -16,6 +16,8 @@ export interface Measurable {
   /** Process ids of the S3 servers, and the postmaster's. */
   store: readonly number[]
   postmaster: number | undefined
+  /** Whether the command begins a session, as under cron and systemd. */
+  ownSession?: boolean
 }
 
 /** What it cost. */
@@ -37,7 +39,8 @@ const TICKS_PER_SECOND = 100
 export async function measure(what: Measurable): Promise<Measured> {
   await runProgram('sync', [])
   const before = { store: cpuOfAll(what.store), server: cpuOfTree(what.postmaster) }
-  const args = [path.join(ROOT, 'scripts/bench/measure-tree.py'), what.out, ...what.command]
+  const session = what.ownSession ? ['--own-session'] : []
+  const args = [path.join(ROOT, 'scripts/bench/measure-tree.py'), ...session, what.out, ...what.command]
   const began = Date.now()
   const { exitCode, stdout, stderr } = await runAsServerUser('python3', args, { cwd: what.cwd, env: what.env })
   if (exitCode !== 0) {

@@ -135,7 +135,14 @@ export async function archiveInto(bench: Bench, tool: Tool, scene: Scene, turn: 
 }
 
 /** Takes a backup into a scene that the source archives into. */
-export async function takeBackup(bench: Bench, store: Store, tool: Tool, scene: Scene, turn: Turn): Promise<Measured> {
+export async function takeBackup(
+  bench: Bench,
+  store: Store,
+  tool: Tool,
+  scene: Scene,
+  turn: Turn,
+  { ownSession = false } = {},
+): Promise<Measured> {
   const { cluster } = bench.source
   return measure({
     command: tool.backup(scene),
@@ -144,6 +151,7 @@ export async function takeBackup(bench: Bench, store: Store, tool: Tool, scene: 
     out: path.join(turn.work, 'measured'),
     store: store.pids,
     postmaster: cluster.pid,
+    ownSession,
   })
 }
 

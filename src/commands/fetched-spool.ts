@@ -6,7 +6,7 @@
  * what it takes. Who makes the directory anew takes over from the process that had it, which notices and ends.
  */
 import { randomBytes } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { mkdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -16,6 +16,8 @@ import { systemErrorCode, ToolError } from '../errors.js'
 const DIRECTORY = 'pg_wal/pgsluice/fetched'
 const PLACE = 'place'
 const LOOK_MS = 20
+/** Longer than a request that still gets an answer leaves a segment without a new byte. */
+const QUIET_MS = 60_000
 
 /** The spool of one process. */
 export class FetchedSpool {
@@ -105,16 +107,18 @@ export class FetchedSpool {
 
 /**
  * Delivers a segment out of the spool of that place, waiting `forMs` for one that is on its way as long as its process
- * lives. False where there is none. Rejects with ToolError `storage` where it is still on its way then: that process goes on,
- * and to fetch it here, too, would take no less time.
+ * lives, and not for longer than `quietMs` without a new byte of it: the process id may be another's by now, or that of a
+ * process that has ended and that nobody waits for. False where there is none. Rejects with ToolError `storage` where it is
+ * still on its way then: that process goes on, and to fetch it here, too, would take no less time.
  */
 export async function takeFetched(
   place: string,
   name: string,
   path: string,
-  { forMs, signal }: { forMs: number; signal: AbortSignal },
+  { forMs, quietMs = QUIET_MS, signal }: { forMs: number; quietMs?: number; signal: AbortSignal },
 ): Promise<boolean> {
   const deadline = performance.now() + forMs
+  let [size, grewAt] = [-1, performance.now()]
   const segment = join(DIRECTORY, name)
   for (;;) {
     const [noted, pid] = (await readPlace())?.split('\n') ?? []
@@ -128,6 +132,9 @@ export async function takeFetched(
       if (systemErrorCode(error) !== 'ENOENT') return false
     }
     if (!isComing || !isAlive(Number(pid))) return false
+    const now = statSync(`${segment}.unfinished`, { throwIfNoEntry: false })?.size ?? -1
+    if (now !== size) [size, grewAt] = [now, performance.now()]
+    if (performance.now() - grewAt >= quietMs) return false
     if (performance.now() >= deadline)
       throw new ToolError('storage', `"${name}" is being fetched, and the store has not sent all of it yet`)
     await sleep(LOOK_MS, undefined, { signal })

@@ -4,6 +4,7 @@
  */
 import { formatLsn } from '../postgres/lsn.js'
 import { formatTarget, formatTimestamp, type RecoveryTarget } from '../postgres/recovery-target.js'
+import { parseWalFileName, segmentNumberAt, segmentNumberOf } from '../postgres/wal-segment.js'
 import type { ClusterIdentity } from '../repository/identity.js'
 import { segmentsOfPath, type PathGap, type PathStep } from '../repository/timeline-tree.js'
 import type { StoredSegment } from '../repository/wal-map.js'
@@ -39,7 +40,7 @@ export async function findRecoveryWal(
     storage,
     cluster,
     () => segmentsOfPath(storage, cluster, path, { ...end, signal }),
-    { gapsOf: ({ firstGap }) => (firstGap ? [firstGap] : []), signal },
+    { gapsOf: ({ firstGap }) => (firstGap && mayMatter(target, firstGap, cluster) ? [firstGap] : []), signal },
   )
   const segments = gap ? stored.slice(0, stored.findIndex(({ name }) => name === gap.before) + 1) : stored
   const wal: RecoveryWal = { segments, gap, last: undefined }
@@ -60,6 +61,17 @@ export async function findRecoveryWal(
     )
   }
   throw beyondEnd(target, wal.last)
+}
+
+/** Whether the target may lie behind the gap; before what is behind it was read, nobody knows that of a time. */
+function mayMatter(target: RecoveryTarget, { missing }: PathGap, { walSegmentSize }: ClusterIdentity): boolean {
+  const file = parseWalFileName(missing)
+  if (target.kind === 'end-of-archive' || target.kind === 'time') return true
+  return (
+    target.kind === 'lsn' &&
+    file?.kind === 'segment' &&
+    segmentNumberAt(target.lsn, walSegmentSize) >= segmentNumberOf(file, walSegmentSize)
+  )
 }
 
 function isReached(target: RecoveryTarget, { gap, last }: RecoveryWal): boolean {

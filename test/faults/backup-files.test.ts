@@ -242,7 +242,7 @@ describe('backup while tables are truncated and dropped', { skip: obstacle ?? fa
     const isHeld = ({ operation, key }: { operation: string; key: string }): boolean =>
       operation === 'UploadPart' && key.endsWith('00000.tar.zst')
     endpoint.fault({ match: isHeld, times: 2, action: 'stall' })
-    const command = await scene.start(['backup', '--json', '--jobs', '1', '--request-timeout', '3s'])
+    const command = await scene.start(['backup', '--json', '--jobs', '1', '--request-timeout', '8s'])
     await waitUntil('the first part', () => endpoint.requests.some(isHeld))
     await query(cluster, 'drop table gone')
     await query(cluster, 'checkpoint') // removes its file

@@ -20,8 +20,8 @@ describe('backup of a cluster with data checksums', { skip: obstacle ?? false },
   let scene: Scene
 
   before(async () => {
-    // a cache of sixteen pages, so that what is changed is written at once, again and again
-    scene = await Scene.open({ settings: { shared_buffers: '128kB', max_connections: 20, autovacuum: 'off' } })
+    // a cache of 32 pages, so that what is changed is written at once, again and again
+    scene = await Scene.open({ settings: { shared_buffers: '256kB', max_connections: 20, autovacuum: 'off' } })
   })
   after(() => scene.close())
   afterEach(() => scene.tidy())
@@ -118,7 +118,7 @@ describe('backup of a cluster with data checksums', { skip: obstacle ?? false },
     // The load is for the time in which pages are read: what it writes afterwards would only keep the archiver busy.
     let [turn, resume] = gate()
     resume()
-    const writers = [1, 2, 3].map(async (writer) => {
+    const write = async (writer: number): Promise<void> => {
       const client = await openClient(cluster)
       try {
         while (!stopping) {
@@ -130,13 +130,15 @@ describe('backup of a cluster with data checksums', { skip: obstacle ?? false },
       } finally {
         await client.end()
       }
-    })
+    }
+    const writers = Promise.all([1, 2, 3].map(write))
+    writers.catch(() => undefined) // awaited below
     const ledger = await startLedger(cluster, { clients: 2 })
     try {
       for (let round = 1; round <= ROUNDS; round++) {
         resume()
         // so slow that many updates are in between, however busy the machine is
-        const backup = await scene.start(['backup', '--json', '--max-rate', '48MB/s'])
+        const backup = await scene.start(['backup', '--json', '--max-rate', '24MB/s'])
         await backup.waitForEvent('backup-stopped')
         ;[turn, resume] = gate()
         const { exitCode, stdout, stderr, lines } = await backup.ended
@@ -145,12 +147,12 @@ describe('backup of a cluster with data checksums', { skip: obstacle ?? false },
           line.type === 'backup-started' ? [line.startLsn] : line.type === 'backup-stopped' ? [line.stopLsn] : [],
         )
         const during = written.filter((lsn) => lsn > parseLsn(from!) && lsn < parseLsn(to!))
-        assert.ok(during.length > 10, `the load went on: ${during.length} updates`)
+        assert.ok(during.length > 3, `the load went on: ${during.length} updates`)
       }
     } finally {
       stopping = true
       resume()
-      await Promise.all(writers)
+      await writers
     }
     const acknowledged = await ledger.stop()
     const [row] = await query<{ segment: string }>(cluster, 'select pg_walfile_name(pg_current_wal_lsn()) as segment')

@@ -19,8 +19,8 @@ interface Step {
   hold?: (scene: Scene) => void
   reach: (scene: Scene, command: RunningCommand) => Promise<unknown>
   flags?: string[]
-  /** Parts are in the bucket: a killed process cannot take them back. */
-  hasUpload?: boolean
+  /** Parts are in the bucket: a killed process cannot take them back. Nothing holds a step with `maybe`. */
+  hasUpload?: boolean | 'maybe'
   /** The server looks whether we are still there only when this is over. */
   finish?: (scene: Scene) => Promise<unknown>
 }
@@ -54,7 +54,11 @@ const steps: Step[] = [
     },
     finish: ({ cluster }) => query(cluster, 'checkpoint'),
   },
-  { name: 'when it has started', reach: (_, command) => command.waitForEvent('backup-started') },
+  {
+    name: 'when it has started',
+    reach: (_, command) => command.waitForEvent('backup-started'),
+    hasUpload: 'maybe',
+  },
   held('in the middle of the first archive', 'UploadPart', /00000\.tar\.zst$/, 'backup-planned'),
   held('when the first archive is packed', 'PutObject', /00001\.tar\.zst$/, 'archive-packed'),
   {
@@ -131,7 +135,8 @@ describe('backup that is told to end', { skip: obstacle ?? false }, () => {
       assert.equal((await command.ended).exitCode, 137)
       scene.endpoint.clearFaults()
       const uploads = scene.endpoint.openUploads().length
-      assert.ok(step.hasUpload === true ? uploads === 1 : uploads === 0, `${uploads} uploads are open`)
+      const { hasUpload = false } = step
+      assert.ok(hasUpload === 'maybe' ? uploads <= 1 : uploads === Number(hasUpload), `${uploads} uploads are open`)
       // what it could not take back can be found and taken back (O5)
       assert.equal(await scene.abortUploads(), uploads)
       await step.finish?.(scene)

@@ -92,7 +92,7 @@ export const cases: Case[] = [
   {
     name: 'gives up on parts that stall for ever (O4)',
     faults: [{ match: on('UploadPart'), action: 'stall' }],
-    flags: ['--max-attempts', '2', '--request-timeout', '1s', '--archive-timeout', '60s', '--jobs', '2'],
+    flags: ['--max-attempts', '2', '--request-timeout', '3s', '--archive-timeout', '60s', '--jobs', '2'],
     exitCode: 3,
     says: [/could not write part \d of "[^"]+".*no answer within the request timeout/],
   },
@@ -178,6 +178,8 @@ export const cases: Case[] = [
   },
   {
     name: 'gives up when the bucket vanishes (O10)',
+    // with two threads the other one may be the first to notice, in what it does then
+    flags: ['--request-timeout', '2s', '--max-attempts', '4', '--archive-timeout', '60s', '--jobs', '1'],
     sabotage: ({ endpoint }) => {
       let vanished = false
       endpoint.fault({

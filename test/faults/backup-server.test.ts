@@ -79,8 +79,9 @@ const cases: Case[] = [
     name: 'archive_command fails since the copy: the missing segment is named (E6)',
     when: 'in mid-copy',
     sabotage: (scene) => archiveCommand(scene, 'false'),
-    flags: ['--jobs', '1', '--archive-timeout', '2s', '--request-timeout', '3s'],
-    says: [/WAL segment "[0-9A-F]{24}" did not reach the archive within 2 s/],
+    // the timeout is also that of the segment that proves archiving before the copy
+    flags: ['--jobs', '1', '--archive-timeout', '15s', '--request-timeout', '6s'],
+    says: [/WAL segment "[0-9A-F]{24}" did not reach the archive within 15 s/],
     repair: (scene) => archiveCommand(scene, undefined),
     check: (command) => {
       const started = command.lines.find((line) => line.type === 'backup-started')

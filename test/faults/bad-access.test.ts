@@ -75,7 +75,8 @@ describe('a bucket that does not let us in', { skip: obstacle ?? false }, () => 
     },
     {
       name: 'an endpoint whose name does not exist',
-      args: ['--endpoint', 'http://no-such-host.invalid'],
+      // a resolver takes its time to say that there is none
+      args: ['--endpoint', 'http://no-such-host.invalid', '--request-timeout', '30s'],
       says: [/ENOTFOUND|EAI_AGAIN/, /HINT: The name of the endpoint cannot be resolved/],
     },
     {

@@ -8,7 +8,7 @@ import path from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { Scene } from '../support/backup-scene.js'
 import { newHome, removeHome } from '../support/cluster-registry.js'
-import { whyNoCommandLine, type RunningCommand } from '../support/command-line.js'
+import { whyNoCommandLine, type CommandResult, type RunningCommand } from '../support/command-line.js'
 import { postgresBinaries } from '../support/postgres-binaries.js'
 import { query, startCluster } from '../support/postgres.js'
 import { giveToServerUser, runAsServerUser } from '../support/server-user.js'
@@ -78,6 +78,21 @@ describe('restore that is told to end', { skip: obstacle ?? false }, () => {
     return command
   }
 
+  /** Nothing holds a sync: where the restore was over before the signal came, it is done once more. */
+  const interrupt = async (
+    step: Step,
+    signal: NodeJS.Signals,
+  ): Promise<ReturnType<typeof newTarget> & { ended: CommandResult }> => {
+    for (let attempt = 1; ; attempt++) {
+      const place = newTarget()
+      const command = await reach(step, place.args)
+      command.kill(signal)
+      const ended = await command.ended
+      const isOver = ended.exitCode === 0 || existsSync(path.join(place.target, 'global/pg_control'))
+      if (!isOver || step.held !== undefined || attempt === 5) return { ...place, ended }
+    }
+  }
+
   for (const [index, step] of steps.entries()) {
     const [signal, code] = [
       ['SIGINT', 130],
@@ -85,20 +100,16 @@ describe('restore that is told to end', { skip: obstacle ?? false }, () => {
       ['SIGHUP', 129],
     ][index % 3] as [NodeJS.Signals, number]
     test(`${signal} ${step.name} ends it with ${code}, and the target is as it was`, async () => {
-      const { target, space, args } = newTarget()
-      const command = await reach(step, args)
-      command.kill(signal)
-      const { exitCode, stderr } = await command.ended
+      const { target, space, ended } = await interrupt(step, signal)
+      const { exitCode, stderr } = ended
       assert.equal(exitCode, code, stderr)
       assert.match(stderr, new RegExp(`^pgsluice: interrupted by ${signal}$`, 'm'))
       assert.deepEqual([existsSync(target), existsSync(space)], [false, false], 'neither was there before')
     })
 
     test(`SIGKILL ${step.name} leaves what no server starts on (R6), and the same command again succeeds`, async () => {
-      const { target, args } = newTarget()
-      const command = await reach(step, args)
-      command.kill('SIGKILL')
-      assert.equal((await command.ended).exitCode, 137)
+      const { target, args, ended } = await interrupt(step, 'SIGKILL')
+      assert.equal(ended.exitCode, 137)
       scene.endpoint.clearFaults()
       assert.ok(!existsSync(path.join(target, 'global/pg_control')))
       const { postgres } = postgresBinaries(scene.cluster.major)

@@ -19,7 +19,7 @@ useTestCredentials()
 const MIB = 1024 * 1024
 const PART = 5 * MIB
 /** Short, so that a stall is seen soon, and long enough for a loaded machine to answer. */
-const TIMEOUT_MS = 500
+const TIMEOUT_MS = 1000
 
 const small = randomBytes(1000)
 const large = randomBytes(3 * PART + 1000)

@@ -3,6 +3,7 @@
  * longer, doubled, swapped, at the ends and at random offsets (V1, V7, V8). The base is one small backup with a tablespace.
  */
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -22,7 +23,7 @@ import { createJobRunner } from '#src/workers/run-job.js'
 import { decompress } from 'zstd-napi'
 import { whyNoCommandLine } from '../support/command-line.js'
 import { FileRepository } from '../support/file-repository.js'
-import { awaitPromotion } from '../support/pgsluice.js'
+import { awaitPromotion, makeOld } from '../support/pgsluice.js'
 import { query, type Cluster } from '../support/postgres.js'
 import { assertValid } from '../support/schemas.js'
 import { giveToServerUser } from '../support/server-user.js'
@@ -37,6 +38,12 @@ function flipped(bytes: Buffer, at: number): Buffer {
   const copy = Buffer.from(bytes)
   copy.writeUInt8(copy.readUInt8(at) ^ (1 << randomInt(8)), at)
   return copy
+}
+
+/** A frame's header has a bit that zstd ignores, and a window that may be larger: all that comes out is proven the same. */
+function isTheSameToZstd(before: Buffer, after: Buffer): boolean {
+  const [one, other] = [before, after].map((input) => spawnSync('zstd', ['-dcq'], { input, maxBuffer: 2 ** 30 }))
+  return before.length === after.length && one?.status === 0 && other?.status === 0 && one.stdout.equals(other.stdout)
 }
 
 function sabotages(bytes: Buffer, others: Buffer): Record<string, Buffer | undefined> {
@@ -112,6 +119,7 @@ describe('verify', { skip }, () => {
     for await (const job of jobs) yield run(job, { signal: context.signal, addProgress: () => undefined })
   }
   const look = async (options: VerifyOptions = {}): Promise<VerifyAnswer> => {
+    makeOld(path.join(repository.directory, cluster, 'wal'))
     const answer = await verifyWith(storage, { level: 'wal', ...options, cluster: undefined, run: runner }, context)
     return answer
   }
@@ -160,6 +168,7 @@ describe('verify', { skip }, () => {
           withoutProofs(() => look({ backup: id, level: key.includes('/wal/') ? 'wal' : 'content' })),
         )
         const found = answer.backups[0]!.faults.find((fault) => fault.key === key)
+        if ((answer.ok || !found?.place) && bytes && isTheSameToZstd(repository.read(key), bytes)) continue
         if (answer.ok || !found) unseen.push(`${key}: ${name}: ${JSON.stringify(answer.backups[0]!.faults)}`)
         else if (answer.backups[0]!.faults.length > 1)
           unseen.push(`${key}: ${name}: follow-ups: ${JSON.stringify(answer.backups[0]!.faults)}`)

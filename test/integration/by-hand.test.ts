@@ -166,11 +166,21 @@ describe('README.txt of the repository, followed by hand', () => {
         path.join(target, 'postgresql.auto.conf'),
         `restore_command = '${fetchScript} ${BUCKET} ${PREFIX}/${lost.cluster} %f "%p"'\narchive_mode = off\n`,
       )
-      await using restored = await startCluster({ major, directory: target, env: { PATH, HOME: home } })
-      await waitUntil('the end of recovery', async () => {
-        const [row] = await query<{ over: boolean }>(restored, 'select not pg_is_in_recovery() as over')
-        return row!.over
+      // a start of Python for each file that the server asks for
+      const patienceMs = 240_000
+      await using restored = await startCluster({
+        ...{ major, directory: target, env: { PATH, HOME: home } },
+        start: false,
       })
+      await restored.start({ timeoutMs: patienceMs })
+      await waitUntil(
+        'the end of recovery',
+        async () => {
+          const [row] = await query<{ over: boolean }>(restored, 'select not pg_is_in_recovery() as over')
+          return row!.over
+        },
+        patienceMs,
+      )
       assert.equal((await verifyLedger(restored, lost.acknowledged)).extra, 0)
       if (withTablespace) {
         const [row] = await query<{ n: number }>(restored, 'select count(*)::int as n from elsewhere')

@@ -10,7 +10,7 @@ import type { Finding } from '#src/commands/findings.js'
 import { makeSettings, type Settings } from '#src/config/settings.js'
 import { silent } from '#src/report.js'
 import { formatDocument } from '#src/repository/document.js'
-import { archiveWal, nameOf, openEndpointRepository, startArchivingCluster } from '../support/pgsluice.js'
+import { archiveWal, BUCKET, nameOf, openEndpointRepository, startArchivingCluster } from '../support/pgsluice.js'
 import { availableMajors } from '../support/postgres-binaries.js'
 import { query, type Cluster } from '../support/postgres.js'
 import { useTestCredentials } from '../support/s3-endpoint.js'
@@ -107,6 +107,7 @@ describe('check', () => {
 
     const name = await nameOf(cluster)
     repository.delete(`${name}/wal/${lost.slice(0, 8)}/${lost.slice(8, 16)}/${lost}.zst`)
+    repository.endpoint.makeOld(BUCKET)
     repository.endpoint.weaknesses.clockAheadMs = 120_000
     const key = `${name}/backups/${id}.json`
     const record = JSON.parse((await repository.get(key)).toString()) as { stop: object; checksum?: string }

@@ -63,7 +63,7 @@ describe('a backup whose WAL did not reach the archive in time', () => {
     name = await nameOf(cluster)
     settings = makeSettings({
       ...{ repository: repository.url, endpoint: repository.endpoint.url, region: 'us-east-1', jobs: 1 },
-      ...{ dbname: cluster.connectionString, pgdata: cluster.pgdata, 'archive-timeout': '5s' },
+      ...{ dbname: cluster.connectionString, pgdata: cluster.pgdata, 'archive-timeout': '15s' },
     })
     // archiving was proven at the start; it stops before the first byte is copied
     const report = (event: ReportEvent): void => {
@@ -99,7 +99,7 @@ describe('a backup whose WAL did not reach the archive in time', () => {
   it('fails with a hint how to finish it, and leaves its record and the hashes of its WAL for that', async () => {
     refusedAs(
       'wal-missing',
-      new RegExp(`did not reach the archive within 5 s.*"pgsluice backup --finalize ${id}"`),
+      new RegExp(`did not reach the archive within 15 s.*"pgsluice backup --finalize ${id}"`),
     )(failure)
     assert.ok(events.some((event) => event.type === 'backup-unfinished' && event.id === id))
     assert.deepEqual(await records(), [])

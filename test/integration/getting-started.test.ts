@@ -224,7 +224,7 @@ class Walk {
         await this.#addRows()
         // a transaction after the instant shows that it can be reached
         this.#values.instant = (
-          await this.#query("select to_char(clock_timestamp(), 'YYYY-MM-DD HH24:MI:SS.USTZH')")
+          await this.#query("select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00'")
         ).trim()
         await this.#addRows()
       },

@@ -129,8 +129,9 @@ describe('peak memory', { skip }, () => {
     assert.ok(first !== undefined && others.length >= 5)
     const options = { cwd: cluster.pgdata, env: { PGSLUICE_FRONT: 'this test' } }
     const push = await measure(['wal', 'push', `pg_wal/${first}`], options)
-    const noted = readdirSync(`${cluster.pgdata}/pg_wal/pgsluice/archived`)
-    assert.deepEqual(noted.filter((name) => segments.includes(name)).sort(), segments)
+    const noted = new Set(readdirSync(`${cluster.pgdata}/pg_wal/pgsluice/archived`))
+    // not all of them on a slow machine: a run ends when the server has waited long enough
+    assert.ok(noted.has(first) && others.filter((name) => noted.has(name)).length >= 2)
     const fetch = await measure(['wal', 'fetch', first, workplace.at('fetched')], { cwd: cluster.pgdata })
     const said = `push ${Math.round(push / MiB)} MiB, fetch ${Math.round(fetch / MiB)} MiB`
     t.diagnostic(said)

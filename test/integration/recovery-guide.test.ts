@@ -71,7 +71,12 @@ for (const title of Object.keys(outcomes) as (keyof typeof outcomes)[]) {
   test(`the guide leads out of: ${title}`, { skip }, async () => {
     using workplace = await openWorkplace()
     await using repository = await openEndpointRepository()
-    await using cluster = await startArchivingCluster(repository, { major: MAJOR, walSegmentSizeMb: 1 })
+    await using cluster = await startArchivingCluster(repository, {
+      major: MAJOR,
+      walSegmentSizeMb: 1,
+      // what it changed in a page that is damaged on disk would be written over the damage
+      settings: { autovacuum: 'off' },
+    })
     const programs = workplace.at('programs')
     mkdirSync(programs)
     const install = (name: string, command: string): void => {

@@ -13,6 +13,7 @@ import assert from 'node:assert/strict'
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import type { QueryResult } from 'pg'
 import type { PlanAnswer, ReachablePlan } from '#src/commands/plan.js'
 import { quoteShell } from '#src/postgres/recovery-settings.js'
 import { FRONT } from '../support/command-line.js'
@@ -20,6 +21,7 @@ import { availableMajors } from '../support/postgres-binaries.js'
 import { openClient, query, startCluster, type Cluster } from '../support/postgres.js'
 import {
   archiveWal,
+  makeOld,
   openDirectoryRepository,
   openWorkplace,
   pgsluice,
@@ -56,8 +58,9 @@ async function insert(cluster: Cluster, n: number, end: 'commit' | 'rollback' = 
     await client.query('begin')
     await client.query('insert into history values ($1)', [n])
     const xid = await one('select txid_current()::text')
-    const lsn = await one(LSN)
-    await client.query(end)
+    // in one message: the server writes records of its own every now and then, and none may come between
+    const [before] = (await client.query(`${LSN}; ${end}`)) as unknown as [QueryResult<{ lsn: string }>]
+    const { lsn } = before.rows[0]!
     const behind = await one(LSN)
     const time =
       end === 'commit'
@@ -504,6 +507,7 @@ for (const major of MAJORS) {
         const key = (await repository.keys()).filter((name) => /\/00000002[0-9A-F]{16}\.zst$/.test(name))[1]!
         const file = path.join(repository.directory, key)
         renameSync(file, workplace.at('kept'))
+        makeOld(repository.directory)
         try {
           const says = new RegExp(`"${path.basename(key, '.zst')}" is missing from the archive`)
           await assertUnreachable([backupB, '--target-timeline', '2'], says)

@@ -194,7 +194,7 @@ const SCENARIOS: readonly Scenario[] = [
   {
     name: 'the store takes requests and says nothing',
     sabotage: (stage) => failEverything(stage, 'stall'),
-    env: { PGSLUICE_REQUEST_TIMEOUT: '1s' },
+    env: { PGSLUICE_REQUEST_TIMEOUT: '4s' },
     says: saysOfWal('no answer within the request timeout'),
   },
   {
@@ -430,7 +430,7 @@ describe('a standby whose archive is out of reach', () => {
         { standby: true, i: 1 },
       ])
       assert.deepEqual(
-        await query(standby, 'select pg_promote(true, 30) as promoted'),
+        await query(standby, 'select pg_promote(true, 120) as promoted'),
         [{ promoted: true }],
         standby.logText(),
       )

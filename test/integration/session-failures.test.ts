@@ -75,7 +75,8 @@ for (const major of availableMajors()) {
       abort.abort(new Error('the user had enough'))
       await outcome
       await waitUntil('the session to end', async () => (await sessionsLeft()) === 0)
-      assert.ok(Date.now() - began < 5_000)
+      // well before a spread checkpoint would end
+      assert.ok(Date.now() - began < 60_000)
       assert.equal(session.lost.aborted, false)
       await assert.rejects(session.query('select 1'), (error) => error === abort.signal.reason)
     })

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { CreateBucketCommand, DeleteBucketCommand, GetObjectCommand, S3Client } from '@aws-sdk/client-s3'
@@ -13,7 +13,7 @@ import { quoteShell } from '#src/postgres/recovery-settings.js'
 import { newHome, removeHome } from './cluster-registry.js'
 import { FRONT, runCommand, startCommand } from './command-line.js'
 import type { CommandOptions, CommandResult, RunningCommand } from './command-line.js'
-import { query, startCluster, withClient, type Cluster, type ClusterOptions } from './postgres.js'
+import { query, startCluster, type Cluster, type ClusterOptions } from './postgres.js'
 import { S3Endpoint } from './s3-endpoint.js'
 import { giveToServerUser } from './server-user.js'
 import { waitUntil } from './wait.js'
@@ -211,11 +211,15 @@ export async function archiveWal(cluster: Cluster, repository: Repository): Prom
   await query(cluster, `select pg_logical_emit_message(false, 'test', 'something')`)
   const segment = await currentSegment(cluster)
   await query(cluster, 'select pg_switch_wal()')
-  await withClient(cluster, (client) =>
-    waitUntil(`"${segment}" to be archived`, async () => {
+  await waitUntil(
+    `"${segment}" to be archived`,
+    async () => {
+      // a connection each: it wakes the postmaster, which starts an archiver that a signal has ended
       const sql = 'select last_archived_wal as last from pg_stat_archiver'
-      return ((await client.query<{ last: string | null }>(sql)).rows[0]!.last ?? '') >= segment
-    }),
+      return ((await query<{ last: string | null }>(cluster, sql))[0]!.last ?? '') >= segment
+    },
+    // after three failures the archiver rests for a minute
+    150_000,
   )
   const keys = await repository.keys()
   assert.ok(
@@ -261,6 +265,12 @@ export async function awaitPromotion(cluster: Cluster): Promise<void> {
 export function loseDirectory(cluster: Cluster): void {
   assert.equal(cluster.pid, undefined)
   rmSync(cluster.pgdata, { recursive: true })
+}
+
+/** As if all objects of a repository in a directory had been stored an hour ago: what is missing then is no more on its way. */
+export function makeOld(directory: string): void {
+  const hourAgo = Date.now() / 1000 - 3600
+  for (const name of filesBelow(directory)) utimesSync(path.join(directory, name), hourAgo, hourAgo)
 }
 
 /** Paths of all files below a directory, relative to it, sorted; what is no regular file is left out. */

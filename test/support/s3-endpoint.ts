@@ -126,6 +126,12 @@ export class S3Endpoint {
     this.#store.buckets.get(bucket)?.set(key, { body, etag, lastModified: new Date(), checksum: undefined })
   }
 
+  /** As if everything had been stored an hour ago: what is missing then is no more on its way. */
+  makeOld(bucket: string): void {
+    const hourAgo = new Date(Date.now() - 3_600_000)
+    for (const object of this.#store.buckets.get(bucket)?.values() ?? []) object.lastModified = hourAgo
+  }
+
   delete(bucket: string, key: string): void {
     this.#store.buckets.get(bucket)?.delete(key)
   }

@@ -153,7 +153,7 @@ async function disturbRecovery(
   await waitUntil('connections', () => isUp(cluster))
 }
 
-/** Kills a fitting process a little after one is seen; gives up when the server has stopped or recovered, or after a while. */
+/** Kills a fitting process a little after one is seen, or the next where that one has ended; gives up when the server has stopped or recovered, or after a while. */
 async function hunt(
   cluster: Cluster,
   candidates: () => number[],
@@ -165,7 +165,8 @@ async function hunt(
     const seen = candidates().filter((pid) => isFitting(pid, pattern))
     if (seen.length > 0) {
       await passed(random() * 100)
-      return killOne(seen, pattern, random)
+      const killed = killOne(seen, pattern, random)
+      if (killed > 0) return killed
     }
     await passed(2)
   }

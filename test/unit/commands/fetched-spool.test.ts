@@ -37,8 +37,8 @@ describe('segments that were fetched ahead', () => {
     rmSync(pgdata, { recursive: true })
   })
 
-  const take = (place: string, name: string, forMs = 0): Promise<boolean> =>
-    takeFetched(place, name, 'pg_wal/RECOVERYXLOG', { forMs, signal })
+  const take = (place: string, name: string, forMs = 0, quietMs = 60_000): Promise<boolean> =>
+    takeFetched(place, name, 'pg_wal/RECOVERYXLOG', { forMs, quietMs, signal })
   const add = (spool: FetchedSpool, name: string): Promise<void> =>
     spool.add(name, (path) => {
       writeFileSync(path, name)
@@ -70,6 +70,11 @@ describe('segments that were fetched ahead', () => {
     const gone = 2 ** 22 + 1 // above every pid of this system
     await FetchedSpool.prepare('here', gone, FIRST)
     assert.equal(await take('here', FIRST, 60_000), false)
+  })
+
+  it('are not waited for when what has its process id by now, or its remains, fetches nothing', async () => {
+    await FetchedSpool.prepare('here', process.ppid, FIRST)
+    assert.equal(await take('here', FIRST, Infinity, 100), false)
   })
 
   it('are forgotten when recovery goes to another timeline, and who fetched them leaves the next ones alone', async () => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -106,7 +107,8 @@ test('readControlFile() reads again while the server writes, and gives up on byt
 
   await writeFile(path, torn)
   const repaired = readControlFile(pgdata)
-  setTimeout(() => void writeFile(path, good), 10)
+  // at once and whole, before the timer of the second look
+  setTimeout(() => writeFileSync(path, good), 10)
   assert.ok((await repaired).bytes.equals(good))
 
   await writeFile(path, torn)

@@ -88,7 +88,7 @@ const hints = {
 test('errors of the store carry a hint', async () => {
   const endpoint = await S3Endpoint.start()
   endpoint.createBucket('bucket')
-  const storage = await openStorage({ ...failing, endpoint: endpoint.url })
+  const storage = await openStorage({ url: 's3://bucket', maxAttempts: 1, endpoint: endpoint.url })
   for (const [code, hint] of Object.entries(hints)) {
     endpoint.fault({ match: () => true, times: 1, action: { status: 403, code } })
     await assert.rejects(storage.get('key'), (error) => error instanceof ToolError && hint.test(error.hint ?? ''), code)
