@@ -8,6 +8,7 @@
  * versions would show.
  */
 import { ToolError } from '../errors.js'
+import { letGo, lettingGo } from '../streams/let-go.js'
 import { FAR_MS, type Storage } from '../storage/storage.js'
 
 /** Long enough for a connection to reach its speed, small enough for several within the memory of a thread. */
@@ -36,7 +37,7 @@ export class ArchiveReader {
     const isWorthIt = this.#most >= 2 && size > RANGE_BYTES
     if (isWorthIt) this.#isFar ??= (await this.#distance(key, signal)) >= FAR_MS
     if (isWorthIt && this.#isFar) yield* this.#readAhead(key, size, signal)
-    else yield* await this.#storage.get(key, { signal }) // leaving the loop destroys the stream
+    else yield* lettingGo(await this.#storage.get(key, { signal })) // leaving the loop destroys the stream
   }
 
   async *#readAhead(key: string, size: number, outer: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
@@ -71,6 +72,7 @@ export class ArchiveReader {
     for await (const chunk of body as AsyncIterable<Uint8Array>) {
       room.set(chunk, filled)
       filled += chunk.length
+      letGo(chunk)
     }
     if (filled === room.length) return room
     throw new ToolError('damaged', `"${key}" is damaged: it ends after ${offset + filled} bytes`)

@@ -7,6 +7,7 @@
  */
 import { NotFoundError, ToolError } from '../errors.js'
 import { createFileChecksum } from '../postgres/checksum.js'
+import { lettingGo } from '../streams/let-go.js'
 import type { Storage } from '../storage/storage.js'
 import { FrameReader } from '../streams/frame-reader.js'
 import { readTar, type TarHeader } from '../streams/tar-extract.js'
@@ -24,7 +25,7 @@ export async function verifyArchive(job: VerifyJob, storage: Storage, context: J
   try {
     const body = await storage.get(job.key, { signal: context.signal })
     try {
-      await verification.read(body as AsyncIterable<Uint8Array>)
+      await verification.read(lettingGo(body))
     } finally {
       body.destroy()
     }

@@ -8,6 +8,7 @@ import { parseTimelineHistory } from '../postgres/timeline.js'
 import { parseWalPageHeader, segmentProblem, WAL_LONG_HEADER_SIZE } from '../postgres/wal-page-header.js'
 import { parseWalFileName, type WalFile } from '../postgres/wal-segment.js'
 import { walKey } from '../repository/layout.js'
+import { lettingGo } from '../streams/let-go.js'
 import type { Storage } from '../storage/storage.js'
 import { FrameReader } from '../streams/frame-reader.js'
 import type { FoundFault, JobContext, VerifyResult, VerifyWalJob } from './jobs.js'
@@ -30,7 +31,7 @@ export async function verifyWal(job: VerifyWalJob, storage: Storage, context: Jo
     try {
       const body = await storage.get(key, { signal: context.signal })
       try {
-        for await (const piece of reader.read(body as AsyncIterable<Uint8Array>)) contents.take(piece)
+        for await (const piece of reader.read(lettingGo(body))) contents.take(piece)
       } finally {
         body.destroy()
       }

@@ -1,6 +1,7 @@
 /** Indexes of a backup: zstd-compressed JSON lines, written and read as streams, proven by the hash in the record. */
 import { createHash } from 'node:crypto'
 import { reasonOf, ToolError } from '../errors.js'
+import { lettingGo } from '../streams/let-go.js'
 import type { Storage } from '../storage/storage.js'
 import { textChunks } from '../streams/text-chunks.js'
 import { compressStream } from '../streams/zstd-stream.js'
@@ -42,7 +43,7 @@ export async function* readJsonLines(
   signal?: AbortSignal,
 ): AsyncGenerator<Record<string, unknown>, void, undefined> {
   const hash = createHash('sha256')
-  const stored = hashedObject(storage, key, hash, signal)
+  const stored = lettingGo(hashedObject(storage, key, hash, signal))
   let rest: Buffer = Buffer.alloc(0)
   for await (const bytes of decompress(stored, [new Uint8Array(READ_BUFFER_BYTES)], key)) {
     const text = Buffer.concat([rest, bytes])

@@ -1,6 +1,7 @@
 /** Lines of text objects, read to prove them: each with its number, and the hash of all of them at the end (V3, V7). */
 import { createHash } from 'node:crypto'
 import { ToolError } from '../errors.js'
+import { lettingGo } from '../streams/let-go.js'
 import type { Storage } from '../storage/storage.js'
 import { FrameReader } from '../streams/frame-reader.js'
 import { PlacedDamage } from './fault-list.js'
@@ -29,7 +30,7 @@ export async function* readIndexLines(
   const reader = new FrameReader()
   const body = await storage.get(key, { signal })
   try {
-    for await (const { number, text } of linesOf(placed(reader, body as AsyncIterable<Uint8Array>)))
+    for await (const { number, text } of linesOf(placed(reader, lettingGo(body))))
       yield { number, line: parseLine(number, text) }
   } finally {
     body.destroy()

@@ -1,6 +1,7 @@
 /** Opens WAL objects: the head first, the contents as they are asked for. */
 import type { Readable } from 'node:stream'
 import { ToolError } from '../errors.js'
+import { letGo } from '../streams/let-go.js'
 import type { Storage } from '../storage/storage.js'
 import { decompress } from '../streams/zstd-decompress.js'
 import { HEAD_BYTES, parseWalObjectHead, type WalObjectHead } from './wal-object.js'
@@ -32,7 +33,10 @@ export async function openWalObject(storage: Storage, key: string, signal?: Abor
   }
   async function* all(): AsyncGenerator<Uint8Array> {
     yield begun
-    for (let next = await chunks.next(); !next.done; next = await chunks.next()) yield next.value
+    for (let next = await chunks.next(); !next.done; next = await chunks.next()) {
+      yield next.value
+      letGo(next.value)
+    }
   }
   return {
     head,

@@ -9,7 +9,6 @@ import { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ToolError, reasonOf } from '../errors.js'
 import type { RateLimit } from '../streams/rate-limit.js'
-import { noteReceived } from './received-memory.js'
 
 /** What to open. */
 export interface RangeWanted {
@@ -127,7 +126,6 @@ class ResumingStream extends Readable {
         this.destroy(this.#failure('more bytes came than were announced'))
         return
       }
-      noteReceived(chunk.byteLength)
       this.#isWanted = this.push(chunk)
       if (!this.#isWanted) body.pause()
       const ms = this.#options.limit?.reserve(chunk.byteLength) ?? 0

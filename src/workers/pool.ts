@@ -15,7 +15,7 @@ import { fromPlainError, type FromThread, type ThreadData, type ToThread } from 
 
 /**
  * Of a thread's heap: garbage stays until it is full. With 12 and 32 MB a restore on a busy machine took 44 and 29 MiB more,
- * before what it received was let go at once (storage/received-memory.ts).
+ * before what it received was let go at once (streams/let-go.ts).
  */
 const YOUNG_GENERATION_MB = 3
 
