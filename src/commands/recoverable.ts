@@ -38,9 +38,8 @@ export async function findRecoverable(
     const path = pathFrom(tree, backup, timeline)
     if (!path) continue
     const look = (): ReturnType<typeof segmentsOfPath> => segmentsOfPath(storage, cluster, path, { signal })
-    const gapsOf = ({ firstGap }: Awaited<ReturnType<typeof look>>): PathGap[] => (firstGap ? [firstGap] : [])
     const { segments, firstGap: gap } = waits
-      ? await lookUntilFilled(storage, cluster, look, { gapsOf, signal })
+      ? await lookUntilFilled(storage, cluster, look, { gapsOf: ({ firstGap }) => [firstGap], signal })
       : await look()
     const names = segments.map(({ name }) => name)
     const contiguous = gap ? names.slice(0, names.indexOf(gap.before ?? '') + 1) : names

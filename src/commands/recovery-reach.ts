@@ -40,7 +40,7 @@ export async function findRecoveryWal(
     storage,
     cluster,
     () => segmentsOfPath(storage, cluster, path, { ...end, signal }),
-    { gapsOf: ({ firstGap }) => (firstGap && mayMatter(target, firstGap, cluster) ? [firstGap] : []), signal },
+    { gapsOf: ({ firstGap }) => [firstGap && mayMatter(target, firstGap, cluster) ? firstGap : undefined], signal },
   )
   const segments = gap ? stored.slice(0, stored.findIndex(({ name }) => name === gap.before) + 1) : stored
   const wal: RecoveryWal = { segments, gap, last: undefined }

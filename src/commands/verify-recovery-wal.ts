@@ -141,7 +141,7 @@ export async function verifyRecoveryWal(
         })
         return { runs, gap }
       },
-      { gapsOf: ({ gap }) => (gap ? [gap] : []), signal },
+      { gapsOf: ({ gap }) => [gap], signal },
     )
     if (gap?.isBehindStored) {
       const key = keyOf(cluster, gap.missing)

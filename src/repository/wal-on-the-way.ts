@@ -21,7 +21,7 @@ export async function lookUntilFilled<T>(
   storage: Storage,
   cluster: ClusterIdentity,
   look: () => Promise<T>,
-  { gapsOf, signal }: { gapsOf: (seen: T) => readonly PathGap[]; signal?: AbortSignal | undefined },
+  { gapsOf, signal }: { gapsOf: (seen: T) => readonly (PathGap | undefined)[]; signal?: AbortSignal | undefined },
 ): Promise<T> {
   const end = performance.now() + PATIENCE_MS
   for (;;) {
@@ -34,10 +34,10 @@ export async function lookUntilFilled<T>(
 async function isAnyYoung(
   storage: Storage,
   cluster: ClusterIdentity,
-  gaps: readonly PathGap[],
+  gaps: readonly (PathGap | undefined)[],
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
-  for (const behind of new Set(gaps.filter(({ isBehindStored }) => isBehindStored).map(({ behind }) => behind))) {
+  for (const behind of new Set(gaps.flatMap((gap) => (gap?.isBehindStored ? [gap.behind] : [])))) {
     const file = parseWalFileName(behind)
     if (file?.kind !== 'segment') continue
     const number = segmentNumberOf(file, cluster.walSegmentSize)

@@ -19,6 +19,7 @@ import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { hashFile, parseWalObjectHead } from '#src/repository/wal-object.js'
 import {
+  awaitAllArchived,
   BUCKET,
   openEndpointRepository,
   openWorkplace,
@@ -291,7 +292,7 @@ describe('a server whose archive was out of reach', () => {
     // after three failures the archiver rests for a minute, unless a new segment wakes it
     await query(cluster, 'create table last as select 1 as i')
     await query(cluster, 'select pg_switch_wal()')
-    await waitUntil('all to be archived', () => readdirSync(status).every((name) => !name.endsWith('.ready')))
+    await awaitAllArchived(cluster)
     const runs = repository.endpoint.requests.filter(
       ({ method, key }) => method === 'GET' && key.endsWith('cluster.json'),
     )

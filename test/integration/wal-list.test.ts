@@ -3,7 +3,7 @@
  * What is missing counts only where a backup needs it (I11, V6).
  */
 import assert from 'node:assert/strict'
-import { copyFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { copyFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import type { ClusterWal } from '#src/commands/wal-list.js'
@@ -12,6 +12,7 @@ import type { BackupRecord } from '#src/repository/backup-record.js'
 import { FRONT, type CommandResult } from '../support/command-line.js'
 import {
   archiveWal,
+  awaitAllArchived,
   makeOld,
   openDirectoryRepository,
   openWorkplace,
@@ -57,8 +58,7 @@ describe('wal list', () => {
         return (await segmentsOf(1)).filter((name) => name > stop).length >= 4
       })
       // one run stores several at a time: what is cut off between two of them would be a gap for ever
-      const status = path.join(first.pgdata, 'pg_wal/archive_status')
-      await waitUntil('all to be archived', () => readdirSync(status).every((name) => !name.endsWith('.ready')))
+      await awaitAllArchived(first)
       await first.stop('immediate')
     }
     const target = workplace.at('second')

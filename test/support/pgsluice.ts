@@ -229,6 +229,13 @@ export async function archiveWal(cluster: Cluster, repository: Repository): Prom
   return segment
 }
 
+/** Waits until the server has archived all that it has marked as ready. */
+export async function awaitAllArchived(cluster: Cluster, timeoutMs?: number): Promise<void> {
+  const status = path.join(cluster.pgdata, 'pg_wal/archive_status')
+  const isDone = (): boolean => readdirSync(status).every((name) => !name.endsWith('.ready'))
+  await waitUntil('all to be archived', isDone, timeoutMs)
+}
+
 /** A directory for restored clusters that the servers' user may write to. */
 export async function openWorkplace(): Promise<{ directory: string; at: (name: string) => string } & Disposable> {
   const directory = newHome()

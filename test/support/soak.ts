@@ -13,6 +13,7 @@ import { FRONT } from './command-line.js'
 import { startLedger, verifyLedger, type Acknowledged, type Ledger } from './ledger.js'
 import {
   archiveWal,
+  awaitAllArchived,
   openEndpointRepository,
   openWorkplace,
   startArchivingCluster,
@@ -118,8 +119,7 @@ async function disturbArchiving(
   acknowledged.push(...(await ledger.stop()))
   repository.endpoint.clearFaults()
   await archiveWal(cluster, repository)
-  const status = path.join(cluster.pgdata, 'pg_wal/archive_status')
-  await waitUntil('all to be archived', () => readdirSync(status).every((name) => !name.endsWith('.ready')), 300_000)
+  await awaitAllArchived(cluster, 300_000)
 }
 
 /** Strikes one after another, starts the server again wherever it stopped, and waits until it has recovered all the same. */
@@ -153,7 +153,10 @@ async function disturbRecovery(
   await waitUntil('connections', () => isUp(cluster))
 }
 
-/** Kills a fitting process a little after one is seen, or the next where that one has ended; gives up when the server has stopped or recovered, or after a while. */
+/**
+ * Kills a fitting process a little after one is seen, or the next where that one has ended; gives up when the server has
+ * stopped or recovered, or after a while.
+ */
 async function hunt(
   cluster: Cluster,
   candidates: () => number[],

@@ -39,7 +39,7 @@ async function look(
       if (looks++ > 0) change(looks)
       return segmentsOfPath(storage, WAL_CLUSTER, path)
     },
-    { gapsOf: ({ firstGap }) => (firstGap ? [firstGap] : []), signal },
+    { gapsOf: ({ firstGap }) => [firstGap], signal },
   )
   return { gap, looks }
 }
